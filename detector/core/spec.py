@@ -1,0 +1,210 @@
+"""The frozen spec: everything that changes a decision, and nothing else.
+
+Law (restore ≡ replay): a task's state after offset *n* is a pure fold of the records up to *n* given this spec.
+Whatever can change that fold is a field here, and so in the fingerprint that every alert carries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+STATE_VERSION = 1
+
+MS_PER_UNIT = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+# Roles of an input field. `keys` are hashed to 64 bits; the others are numbers or text.
+KEY_ROLES = ("card", "customer", "merchant", "terminal", "device", "ip", "country", "mcc", "channel", "currency")
+
+
+class SpecError(ValueError):
+    """A declaration that cannot be turned into a spec; the message names the place and the remedy."""
+
+
+class FeatureKind(IntEnum):
+    """What a feature column holds; the entity kernel switches on these numbers, so they never change meaning."""
+
+    AMOUNT = 0
+    HOUR = 1
+    WEEKDAY = 2
+    NUMERIC = 3
+    COUNT = 10
+    SUM = 11
+    SECONDS_SINCE_LAST = 12
+    AMOUNT_TO_MEAN = 13
+    AMOUNT_DEVIATION = 14
+    AMOUNT_TO_MAX = 15
+    NEW = 16
+    DISTINCT = 17
+    DISTANCE_KM = 18
+    SPEED_KMH = 19
+
+
+WINDOWED = {
+    "count": FeatureKind.COUNT,
+    "sum": FeatureKind.SUM,
+    "amount_to_mean": FeatureKind.AMOUNT_TO_MEAN,
+    "amount_deviation": FeatureKind.AMOUNT_DEVIATION,
+    "amount_to_max": FeatureKind.AMOUNT_TO_MAX,
+}
+PLAIN = {
+    "seconds_since_last": FeatureKind.SECONDS_SINCE_LAST,
+    "distance_km": FeatureKind.DISTANCE_KM,
+    "speed_kmh": FeatureKind.SPEED_KMH,
+}
+ROW = {"amount": FeatureKind.AMOUNT, "hour": FeatureKind.HOUR, "weekday": FeatureKind.WEEKDAY}
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """Something that features are kept for: card, customer, merchant, terminal, device.
+
+    `key` is the role whose value identifies it. `scope` says whose history a task sees: `partition` is exact when the
+    topic is keyed by this entity (or by what determines it); `global` entities are spread over partitions, and a task
+    sees its own share. `slots_max` bounds the table; past it the least recently seen entities make room.
+    """
+
+    name: str
+    key: str
+    scope: Literal["partition", "global"] = "partition"
+    slots_max: int = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of the feature matrix, parsed from its name by `parse_feature`."""
+
+    name: str
+    kind: FeatureKind
+    entity: str = ""
+    window_ms: int = 0
+    key: str = ""
+    column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HalfSpaceTrees:
+    """Streaming half-space trees (Tan, Ting, Liu, IJCAI 2011). `features` empty means the default choice."""
+
+    trees: int = 25
+    height: int = 8
+    window_rows: int = 1_000
+    features: tuple[str, ...] = ()
+    kind: Literal["half_space_trees"] = "half_space_trees"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """When a transaction becomes an alert.
+
+    `alerts_per_day` is the alert budget over all partitions, per event-time day (UTC); None leaves the threshold alone
+    in charge. `alert_risk_min` and `review_risk_min` are risk scores (0–1000): no alert below the first, review from
+    the second.
+    """
+
+    alerts_per_day: int | None = 100
+    alert_risk_min: float = 900.0
+    review_risk_min: float = 990.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """All that `step` needs to know besides its input and its state."""
+
+    keys: tuple[str, ...]
+    numeric: tuple[str, ...]
+    entities: tuple[Entity, ...]
+    features: tuple[Feature, ...]
+    members: tuple[HalfSpaceTrees, ...]
+    decision: Decision
+    allowed_lateness_ms: int = 3_600_000
+    partitions: int = 1
+    seed: int = 42
+
+    def fingerprint(self) -> str:
+        """16 hex digits over every field: equal fingerprints decide equally."""
+        return _digest({"version": STATE_VERSION, **dataclasses.asdict(self)})
+
+    def state_fingerprint(self) -> str:
+        """16 hex digits over what shapes the state; thresholds and budget are left out, so they may change live."""
+        fields = dataclasses.asdict(self)
+        del fields["decision"], fields["partitions"]
+        return _digest({"version": STATE_VERSION, **fields})
+
+
+def parse_duration_ms(text: str) -> int:
+    """`"90s"`, `"1h"`, `"30d"` → milliseconds. Raises SpecError for anything else."""
+    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if not match or int(match[1]) == 0:
+        raise SpecError(f"expected a duration such as 90s, 15m, 24h or 30d, found {text!r}")
+    return int(match[1]) * MS_PER_UNIT[match[2]]
+
+
+def parse_feature(name: str) -> Feature:
+    """The feature grammar.
+
+    ================================  ==============================================================
+    name                              value
+    ================================  ==============================================================
+    `amount`, `hour`, `weekday`       of the row itself (UTC; Monday is 0)
+    `numeric.COLUMN`                  a declared numeric column
+    `E.count.W`, `E.sum.W`            rows and amount of entity E in the window W before this row
+    `E.seconds_since_last`            since E's previous row
+    `E.amount_to_mean.W`              amount ÷ E's mean amount in W; `amount_to_max` likewise
+    `E.amount_deviation.W`            (amount − mean) ÷ standard deviation in W
+    `E.new.KEY`                       1 when KEY's value is not among E's last 16 distinct ones
+    `E.distinct.KEY.W`                distinct values of KEY seen with E in W, at most 16
+    `E.distance_km`, `E.speed_kmh`    from E's previous place
+    ================================  ==============================================================
+
+    Raises SpecError, naming what was expected.
+    """
+    if name in ROW:
+        return Feature(name, ROW[name])
+    head, _, rest = name.partition(".")
+    if head == "numeric" and rest:
+        return Feature(name, FeatureKind.NUMERIC, column=rest)
+    parts = rest.split(".")
+    if parts[0] in PLAIN and len(parts) == 1:
+        return Feature(name, PLAIN[parts[0]], entity=head)
+    if parts[0] in WINDOWED and len(parts) == 2:
+        return Feature(name, WINDOWED[parts[0]], entity=head, window_ms=parse_duration_ms(parts[1]))
+    if parts[0] == "new" and len(parts) == 2:
+        return Feature(name, FeatureKind.NEW, entity=head, key=parts[1])
+    if parts[0] == "distinct" and len(parts) == 3:
+        return Feature(name, FeatureKind.DISTINCT, entity=head, key=parts[1], window_ms=parse_duration_ms(parts[2]))
+    raise SpecError(
+        f"unknown feature {name!r}: expected amount, hour, weekday, numeric.COLUMN, or ENTITY followed by one of "
+        ".count.W .sum.W .seconds_since_last .amount_to_mean.W .amount_deviation.W .amount_to_max.W .new.KEY "
+        ".distinct.KEY.W .distance_km .speed_kmh, where W is a window such as 24h"
+    )
+
+
+DEFAULT_WINDOWS = ("1h", "24h", "7d", "30d")
+
+
+def default_features(entities: tuple[Entity, ...], keys: tuple[str, ...], numeric: tuple[str, ...]) -> tuple[str, ...]:
+    """The features kept when none is declared: all that the present roles allow."""
+    names = ["amount", "hour", "weekday"]
+    present = {entity.name for entity in entities}
+    for entity in entities:
+        names += [f"{entity.name}.{kind}.{window}" for kind in ("count", "sum") for window in DEFAULT_WINDOWS]
+        names.append(f"{entity.name}.seconds_since_last")
+    owner = "card" if "card" in present else "customer" if "customer" in present else ""
+    if owner:
+        names += [f"{owner}.{kind}.30d" for kind in ("amount_to_mean", "amount_deviation", "amount_to_max")]
+        names += [f"{owner}.new.{key}" for key in ("merchant", "terminal", "country", "device") if key in keys]
+        names += [f"{owner}.distance_km", f"{owner}.speed_kmh"]
+    if "device" in present and "card" in keys:
+        names.append("device.distinct.card.7d")
+    names += [f"numeric.{column}" for column in numeric]
+    return tuple(names)
+
+
+def _digest(fields: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=int).encode()).hexdigest()[:16]
