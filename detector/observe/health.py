@@ -1,0 +1,71 @@
+"""What `/ready` and `/ping` answer, and why.
+
+Law: ready only when every declared part says so; alive only while the main loop beats. Both are set by the shell's
+threads and read by the HTTP server's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+# Longer than a blocking client call may take (librdkafka's 60 s request timeouts), shorter than a night.
+STALLED_AFTER_S = 120.0
+
+
+class Health:
+    """Thread-safe flags, each with the reason why it is down, and a heartbeat.
+
+    `stalled_after_s`: seconds without a `beat` after which the main loop counts as hung. Before the first beat the
+    process counts as starting, hence alive: the first compile of the kernels may take minutes.
+    """
+
+    def __init__(
+        self,
+        stalled_after_s: float = STALLED_AFTER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stalled_after_s = stalled_after_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._flags: dict[str, tuple[bool, str]] = {}
+        self._beat_s: float | None = None
+
+    def declare(self, *names: str) -> None:
+        """Parts that must be ok before we are ready; each is down, "not reported yet", until it is set."""
+        with self._lock:
+            for name in names:
+                self._flags.setdefault(name, (False, "not reported yet"))
+
+    def set(self, name: str, ok: bool, why: str = "") -> None:
+        """State of one part; declares it where new. `why` says what is missing, for people; no secrets."""
+        with self._lock:
+            self._flags[name] = (ok, why)
+
+    def ready(self) -> bool:
+        """True when at least one part is declared and all are ok."""
+        with self._lock:
+            return bool(self._flags) and all(ok for ok, _ in self._flags.values())
+
+    def reasons(self) -> dict[str, str]:
+        """Part → why it is down, for each that is; empty when ready."""
+        with self._lock:
+            if not self._flags:
+                return {"start": "no part has reported yet"}
+            return {name: why or "down" for name, (ok, why) in self._flags.items() if not ok}
+
+    def beat(self) -> None:
+        """The main loop has come round; call it at least every few seconds, also while restoring."""
+        with self._lock:
+            self._beat_s = self._clock()
+
+    def seconds_since_beat(self) -> float | None:
+        """None before the first beat."""
+        with self._lock:
+            return None if self._beat_s is None else self._clock() - self._beat_s
+
+    def alive(self) -> bool:
+        """False when the main loop has stopped beating."""
+        silent_s = self.seconds_since_beat()
+        return silent_s is None or silent_s <= self._stalled_after_s
