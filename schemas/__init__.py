@@ -1,0 +1,1 @@
+"""The contract: what every topic holds. Imports nothing of the detector or of the producers."""
