@@ -1,0 +1,1 @@
+"""Metrics, health and logs: what people see of a running detector."""

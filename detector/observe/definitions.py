@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from schemas.dead_letter import RejectReason
+
 PREFIX = "detector_"
 
 Kind = Literal["counter", "gauge", "histogram", "info"]
@@ -20,54 +22,10 @@ LATENCY_BUCKETS = (
     10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
 # Seconds. From the cost of one micro-batch to a poll interval that is all spent.
-WORK_BUCKETS = (
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-)
+WORK_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # Seconds. A restore reads a snapshot and up to one snapshot interval of input.
-RESTORE_BUCKETS = (
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-    120.0,
-    300.0,
-    600.0,
-    1800.0,
-)
-ROW_BUCKETS = (
-    1.0,
-    3.0,
-    10.0,
-    30.0,
-    100.0,
-    300.0,
-    1_000.0,
-    3_000.0,
-    10_000.0,
-    30_000.0,
-    100_000.0,
-)
+RESTORE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+ROW_BUCKETS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0)
 
 # The values of labels that the code bounds: set to zero at start, so that a rate exists before the first event.
 VERDICTS = ("pass", "review", "alert")
@@ -111,11 +69,12 @@ DEFINITIONS: tuple[Definition, ...] = (
         "dead_letters_total", "counter", "records",
         "Records set aside, untouched, on the dead-letter topic. One reason rising at once is a producer that changed "
         "its format; read the topic's headers for the field at fault.",
-        ("reason",),
+        ("reason",), tuple(RejectReason),
     ),
     Definition(
         "tombstones_total", "counter", "records",
-        "Records without a value, counted and skipped. Unexpected on a transactions topic: is it compacted?",
+        "Records without a value, counted and skipped. Unexpected on a transactions topic: look whether its producers "
+        "delete by key, as they do on a compacted topic.",
     ),
     Definition(
         "late_transactions_total", "counter", "transactions",
@@ -131,8 +90,8 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         "event_time_lag_seconds", "gauge", "seconds",
-        "Wall clock minus the newest event time seen, by partition. Large with little lag in records: the producers are "
-        "late, or write times in another unit or zone.",
+        "Wall clock minus the newest event time seen, by partition. Large with little lag in records: the producers "
+        "are late, or write times in another unit or zone.",
         ("partition",),
     ),
     Definition(
@@ -142,8 +101,8 @@ DEFINITIONS: tuple[Definition, ...] = (
     # -- how long it takes --------------------------------------------------------------------------------------------
     Definition(
         "end_to_end_seconds", "histogram", "seconds",
-        "From a record's own timestamp to its decision being committed, that is, readable as read_committed. Floored by "
-        "kafka.commit_interval_ms; clocks of producer and detector must agree.",
+        "From a record's own timestamp to its decision being committed, that is, readable as read_committed. Floored "
+        "by kafka.commit_interval_ms; clocks of producer and detector must agree.",
         buckets=LATENCY_BUCKETS,
     ),
     Definition(
@@ -172,8 +131,8 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         "step_cpu_seconds_total", "counter", "seconds",
-        "CPU seconds of the processing thread by step of the straight line. Divide its rate by that of transactions for "
-        "CPU a transaction; the largest step is the one to tune.",
+        "CPU seconds of the processing thread by step of the straight line. Divide its rate by that of transactions "
+        "for CPU a transaction; the largest step is the one to tune.",
         ("step",), STEPS,
     ),
     Definition(
@@ -198,8 +157,8 @@ DEFINITIONS: tuple[Definition, ...] = (
     # -- the state ----------------------------------------------------------------------------------------------------
     Definition(
         "state_entities", "gauge", "entities",
-        "Entities remembered, by kind, over this process's tasks. At its entities.slots_max the least recently seen are "
-        "forgotten.",
+        "Entities remembered, by kind, over this process's tasks. At its entities.slots_max the least recently seen "
+        "are forgotten.",
         ("entity",),
     ),
     Definition(
@@ -255,8 +214,8 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         "start_seconds", "gauge", "seconds",
-        "From the start of the process to its first being ready. Long with a cold kernel cache: keep NUMBA_CACHE_DIR "
-        "over restarts.",
+        "From the start of the process to its first being ready; 0 before. Long with a cold kernel cache: keep "
+        "NUMBA_CACHE_DIR over restarts.",
     ),
     Definition(
         "build_info", "info", "info",

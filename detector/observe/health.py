@@ -31,6 +31,8 @@ class Health:
         self._lock = threading.Lock()
         self._flags: dict[str, tuple[bool, str]] = {}
         self._beat_s: float | None = None
+        self._born_s = clock()
+        self._start_s: float | None = None
 
     def declare(self, *names: str) -> None:
         """Parts that must be ok before we are ready; each is down, "not reported yet", until it is set."""
@@ -42,11 +44,18 @@ class Health:
         """State of one part; declares it where new. `why` says what is missing, for people; no secrets."""
         with self._lock:
             self._flags[name] = (ok, why)
+            if self._start_s is None and all(up for up, _ in self._flags.values()):
+                self._start_s = self._clock() - self._born_s
 
     def ready(self) -> bool:
         """True when at least one part is declared and all are ok."""
         with self._lock:
             return bool(self._flags) and all(ok for ok, _ in self._flags.values())
+
+    def start_s(self) -> float | None:
+        """Seconds from the creation of this object to its first being ready; None before."""
+        with self._lock:
+            return self._start_s
 
     def reasons(self) -> dict[str, str]:
         """Part → why it is down, for each that is; empty when ready."""

@@ -104,21 +104,28 @@ def mask_text(text: str) -> str:
 
 def _mask_run(match: re.Match[str]) -> str:
     """Mask the longest card numbers made of whole groups, so that "4111 1111 1111 1111 12" is caught as well."""
-    run = match[0]
-    groups = list(_GROUP.finditer(run))
-    characters = list(run)
+    groups = list(_GROUP.finditer(match[0]))
+    characters = list(match[0])
     first = 0
     while first < len(groups):
-        for last in range(len(groups) - 1, first - 1, -1):
-            digits = "".join(group[0] for group in groups[first : last + 1])
-            if PAN_DIGITS_MIN <= len(digits) <= PAN_DIGITS_MAX and _passes_luhn(digits):
-                at = [i for group in groups[first : last + 1] for i in range(group.start(), group.end())]
-                for index in at[:-4]:
-                    characters[index] = "*"
-                first = last
-                break
-        first += 1
+        window = _card_groups(groups, first)
+        digit_at = [index for group in window for index in range(group.start(), group.end())]
+        for index in digit_at[:-4]:
+            characters[index] = "*"
+        first += max(1, len(window))
     return "".join(characters)
+
+
+def _card_groups(groups: list[re.Match[str]], first: int) -> list[re.Match[str]]:
+    """The most groups from `first` on that together make a card number; empty where none do."""
+    digits, found = "", 0
+    for last in range(first, len(groups)):
+        digits += groups[last][0]
+        if len(digits) > PAN_DIGITS_MAX:
+            break
+        if len(digits) >= PAN_DIGITS_MIN and _passes_luhn(digits):
+            found = last + 1 - first
+    return groups[first : first + found]
 
 
 def _passes_luhn(digits: str) -> bool:

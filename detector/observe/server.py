@@ -47,7 +47,8 @@ class Server:
     @property
     def url(self) -> str:
         """Such as `http://127.0.0.1:9464`, for people; the wildcard address is shown as the loopback one."""
-        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        loopback = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown, not listened on
+        host = loopback.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def close(self) -> None:
@@ -118,6 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path == "/metrics":
             self.server.metrics.ready_state.set(self.server.health.ready())
+            self.server.metrics.start_seconds.set(self.server.health.start_s() or 0.0)
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(200, encode(self.server.metrics.registry), content_type)
         elif path == "/ping":
