@@ -1,7 +1,9 @@
-"""A real Apache Kafka in a child process, from wheels alone: no Docker and no installed Java. For the demo, tests and benches.
+"""A real Apache Kafka in a child process, from wheels alone: no Docker and no installed Java. For the demo, tests and
+benches.
 
-Contract: after `start` the broker answers an admin client at `bootstrap_servers`; `kill` and `stop` followed by `start` bring the same
-data back on the same port; when the owner ends, in whatever way, the Java process ends too, and so does the folder unless it was given.
+Contract: after `start` the broker answers an admin client at `bootstrap_servers`; `kill` and `stop` followed by `start`
+bring the same data back on the same port; when the owner ends, in whatever way, the Java process ends too, and so does
+the folder unless it was given.
 
     NEW -> start -> UP -> stop | kill -> DOWN -> start -> UP ... -> close -> gone
 
@@ -40,9 +42,9 @@ _JAVA_OPTION_VARIABLES = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTION
 class EmbeddedBroker:
     """One Kafka node. A context manager: entering starts it, leaving ends it.
 
-    `folder`: where data and logs live; given, it is kept and can be opened again later; else a temporary one, removed at the end.
-    `heap`: as Java's -Xmx. `fast_start`: Java flags for tests; False for benches. `progress`: told about the first-time download.
-    `properties`: further lines of `server.properties`. Not thread-safe: one owner.
+    `folder`: where data and logs live; given, it is kept and can be opened again later; else a temporary one, removed
+    at the end. `heap`: as Java's -Xmx. `fast_start`: Java flags for tests; False for benches. `progress`: told about
+    the first-time download. `properties`: further lines of `server.properties`. Not thread-safe: one owner.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class EmbeddedBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """`host:port`, the same for the whole life of this object. Raises EmbeddedBrokerError before the first start."""
+        """`host:port`, the same for this object's whole life. Raises EmbeddedBrokerError before the first start."""
         if not self._ports:
             raise EmbeddedBrokerError(
                 "the embedded broker has no address before its first start(): enter it as a context manager"
@@ -249,7 +251,7 @@ class EmbeddedBroker:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one broker until SIGTERM or SIGINT. Returns 0, or 69 when it cannot be had, does not come up or ends by itself."""
+    """Run one broker until SIGTERM or SIGINT. Returns 0; 69 when it cannot be had, fails to start or ends by itself."""
     parser = argparse.ArgumentParser(
         prog="python -m detector.kafka.embedded",
         description=f"Run Apache Kafka {KAFKA_VERSION} until SIGTERM or SIGINT.",
@@ -267,7 +269,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one ends")
     options = parser.parse_args(argv)
     parent = os.getppid() if options.with_parent else 0
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         with EmbeddedBroker(options.folder, fast_start=not options.full_speed, heap=options.heap) as broker:
             return _serve(broker, options.port_file, parent)
@@ -284,10 +287,8 @@ def _serve(broker: EmbeddedBroker, port_file: Path | None, parent: int) -> int:
             draft = port_file.with_name(port_file.name + ".draft")
             draft.write_text(broker.bootstrap_servers + "\n", encoding="ascii")
             draft.replace(port_file)  # whoever waits for the file never reads half of it
-        print(
-            f"Apache Kafka {KAFKA_VERSION} answers at {broker.bootstrap_servers} (process {broker.pid}, log {broker.log_file})",
-            flush=True,
-        )
+        where = f"process {broker.pid}, log {broker.log_file}"
+        print(f"Apache Kafka {KAFKA_VERSION} answers at {broker.bootstrap_servers} ({where})", flush=True)
         while broker.running:
             if parent and os.getppid() != parent:
                 return 0

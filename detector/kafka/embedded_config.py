@@ -1,7 +1,8 @@
 """What one embedded broker is told: ports, `server.properties`, logging, Java flags.
 
-Contract: pure text and lists, apart from `free_ports`. Nothing here differs from a production broker in meaning (transactions, fencing,
-read_committed, compaction, rebalances are all on); replication is 1, and a few waits are shorter.
+Contract: pure text and lists, apart from `free_ports`. Nothing here differs from a production broker in meaning
+(transactions, fencing, read_committed, compaction, rebalances are all on); replication is 1, and a few waits are
+shorter.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 HOST = "127.0.0.1"
-_PORTS = range(
-    20_000, 32_768
-)  # below every system's ephemeral range: no client's own end can sit on a port while its broker restarts
+# Below the ephemeral range of every system: no client of the port can itself sit on it while its broker restarts.
+_PORTS = range(20_000, 32_768)
 
 LOG4J = """\
 <Configuration status="warn">
@@ -25,7 +25,7 @@ LOG4J = """\
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on now. Another process may take one before the broker does: try again then."""
+    """Ports of the loopback address that nobody listens on now. Another process may still take one first: try again."""
     found: list[int] = []
     for port in random.SystemRandom().sample(_PORTS, k=1000):
         with socket.socket() as probe:
@@ -56,7 +56,8 @@ def server_properties(client_port: int, controller_port: int, data: Path, overri
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
         "transaction.state.log.num.partitions": "1",
-        "broker.session.timeout.ms": "3000",  # broker's own: 9000; a killed broker may register again only when its old session ends
+        # Broker's own: 9000. A killed broker may register again only when its old session has ended.
+        "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",  # broker's own: 2000
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",  # broker's own: 6000; lets tests see a dead member leave sooner
@@ -68,7 +69,7 @@ def server_properties(client_port: int, controller_port: int, data: Path, overri
 
 
 def java_flags(folder: Path, heap: str, fast_start: bool) -> list[str]:
-    """Java's own arguments. `fast_start` is up 0.5 s sooner and gives up the optimising compiler: for tests, not for benches."""
+    """Java's own arguments. `fast_start`: up 0.5 s sooner, without the optimising compiler; for tests, not benches."""
     quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"] if fast_start else []
     return [
         *quick,

@@ -1,12 +1,12 @@
 """The jars of the embedded broker: fetched once, pinned by SHA-256, shared by all processes of a user.
 
-Contract: `class_path` returns jars whose bytes are the ones named in `embedded_jars.lock`, or raises. The folder that it returns
-is published by one rename after every jar has been checked, so that a reader sees all of it or nothing, and a file lock makes two
-first-time callers fetch once. An interrupted download goes on where it stopped.
+Contract: `class_path` returns jars whose bytes are the ones named in `embedded_jars.lock`, or raises. The folder that
+it returns is published by one rename after every jar has been checked, so that a reader sees all of it or nothing, and
+a file lock makes two first-time callers fetch once. An interrupted download goes on where it stopped.
 
-Two traps of the Maven resolver are avoided here. Its `build` asks for a second Java (11) just to sort jars into class path and module
-path; we fetch artifacts one by one instead. And coordinates resolved together can lower each other's versions (the logging binding
-would bring Kafka's clients down to 3.9): `pins` resolves each alone.
+Two traps of the Maven resolver are avoided here. Its `build` asks for a second Java (11) just to sort jars into class
+path and module path; we fetch artifacts one by one instead. And coordinates resolved together can lower each other's
+versions (the logging binding would bring Kafka's clients down to 3.9): `pins` resolves each alone.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def cache_folder(env: Mapping[str, str] = os.environ) -> Path:
 def class_path(progress: Progress | None = None) -> list[Path]:
     """Jars of the broker in the order of the lock file; fetched on first use (45 MB).
 
-    Raises EmbeddedBrokerError when the extra `embedded` is missing, the repository cannot be reached or a jar's bytes are not the pinned ones.
+    Raises EmbeddedBrokerError when the extra `embedded` is missing, the repository cannot be reached or a jar's bytes
+    are not the pinned ones.
     """
     text = _LOCK_FILE.read_text(encoding="ascii")
     wanted = _read_pins(text)
@@ -121,7 +122,8 @@ def pins() -> Iterator[Pin]:
         context = _maven(folder)
         from jgo.parse import Coordinate
 
-        alone = (Coordinate(*name.split(":"), scope="compile") for name in (_KAFKA, _LOGGING))
+        names = (name.split(":") for name in (_KAFKA, _LOGGING))
+        alone = (Coordinate(group, artifact, version, scope="compile") for group, artifact, version in names)
         kafka, logging = (context.resolver.resolve([context.create_dependency(coordinate)]) for coordinate in alone)
         needed = [
             *kafka[0],
@@ -142,7 +144,7 @@ def _read_pins(text: str) -> list[Pin]:
 
 
 def _fetch(wanted: list[Pin], download: Path, folder: Path, report: Progress) -> None:
-    """Fetch every jar, check it, then publish the folder by one rename. `download` survives a failure, to go on from there."""
+    """Fetch every jar, check it, then publish the folder by one rename. `download` outlives a failure."""
     text = f"Downloading Apache Kafka {KAFKA_VERSION} (once)"
     report(text, 0, len(wanted))
     context = _maven(download / "maven")
@@ -150,10 +152,10 @@ def _fetch(wanted: list[Pin], download: Path, folder: Path, report: Progress) ->
     staged.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(_THREADS) as pool:
         for done, jar in enumerate(pool.map(lambda pin: _one(context, pin), wanted), start=1):
-            os.replace(jar, staged / jar.name)
+            jar.replace(staged / jar.name)
             report(text, done, len(wanted))
     shutil.rmtree(folder, ignore_errors=True)
-    os.rename(staged, folder)
+    staged.rename(folder)
     shutil.rmtree(download, ignore_errors=True)
 
 
@@ -174,8 +176,8 @@ def _one(context: Any, pin: Pin) -> Path:
         found = f"sha256 {digest} instead of {pin.sha256}"
         path.unlink()  # cut short by an interrupted run, or not what we pinned: fetch again
     raise EmbeddedBrokerError(
-        f"cannot fetch {pin.coordinate} from the public Maven repository after {_ATTEMPTS} attempts ({found}): check the network and "
-        "the proxy settings (HTTPS_PROXY), or set KAFKA_BOOTSTRAP_SERVERS to a broker that already runs"
+        f"cannot fetch {pin.coordinate} from the public Maven repository in {_ATTEMPTS} attempts ({found}): check "
+        "the network and the proxy settings (HTTPS_PROXY), or set KAFKA_BOOTSTRAP_SERVERS to a broker that already runs"
     )
 
 
