@@ -157,7 +157,7 @@ def parse_feature(name: str) -> Feature:
     `E.seconds_since_last`            since E's previous row
     `E.amount_to_mean.W`              amount ÷ E's mean amount in W; `amount_to_max` likewise
     `E.amount_deviation.W`            (amount − mean) ÷ standard deviation in W
-    `E.new.KEY`                       1 when KEY's value is not among E's last 16 distinct ones
+    `E.new.KEY`                       1 when KEY's value is not among E's last ones (16 merchants, 4 others)
     `E.distinct.KEY.W`                distinct values of KEY seen with E in W, at most 16
     `E.distance_km`, `E.speed_kmh`    from E's previous place
     ================================  ==============================================================
@@ -204,6 +204,41 @@ def default_features(entities: tuple[Entity, ...], keys: tuple[str, ...], numeri
         names.append("device.distinct.card.7d")
     names += [f"numeric.{column}" for column in numeric]
     return tuple(names)
+
+
+MODEL_KINDS = frozenset(
+    {
+        FeatureKind.AMOUNT,
+        FeatureKind.HOUR,
+        FeatureKind.NUMERIC,
+        FeatureKind.SECONDS_SINCE_LAST,
+        FeatureKind.AMOUNT_TO_MEAN,
+        FeatureKind.AMOUNT_DEVIATION,
+        FeatureKind.AMOUNT_TO_MAX,
+        FeatureKind.NEW,
+        FeatureKind.DISTINCT,
+        FeatureKind.SPEED_KMH,
+    }
+)
+OWNERS = ("card", "customer")
+
+
+def default_model_features(features: tuple[Feature, ...]) -> tuple[str, ...]:
+    """The features that an anomaly model looks at when none is named: what compares a row with its own past.
+
+    Totals of merchants and terminals say how large these are, not how odd the row is, and are left to the reasons of
+    rules and to supervised heads; an owner's short counts tell bursts.
+    """
+    owner = next((name for name in OWNERS if any(feature.entity == name for feature in features)), "")
+    day = MS_PER_UNIT["d"]
+    chosen = [
+        feature.name
+        for feature in features
+        if (feature.kind in MODEL_KINDS and feature.entity in ("", owner, "device"))
+        or (feature.kind == FeatureKind.COUNT and feature.entity == owner and feature.window_ms <= day)
+        or (feature.kind == FeatureKind.SUM and feature.entity == owner and feature.window_ms == day)
+    ]
+    return tuple(chosen) or tuple(feature.name for feature in features)
 
 
 def _digest(fields: dict[str, object]) -> str:

@@ -1,25 +1,165 @@
-"""A task's state: named numpy arrays, and nothing that is not in them survives a batch."""
+"""A task's state: arrays, and nothing that is not in them survives a batch.
+
+`saved_arrays` lists the arrays that a snapshot holds, cut to what is in use, so that equal histories give equal bytes
+whatever the capacities; `from_saved` is its inverse (law: round trip). The index of an entity table is rebuilt, not
+saved. `Plan` is what a spec compiles to; it holds nothing that changes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from detector.core.spec import Spec
+from detector.core import budget, fusion, profile
+from detector.core.entities import (
+    CHUNK_ARRAYS,
+    CHUNKS,
+    EVICTED,
+    SLOT_ARRAYS,
+    SLOTS,
+    EntityTable,
+    index_size,
+    reindexed,
+)
+from detector.core.features import EntityPlan, plan_entity, table_for
+from detector.core.half_space_trees import HalfSpaceForest
+from detector.core.spec import Spec, default_model_features
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A spec, compiled: feature plans and members with their splits drawn."""
+
+    spec: Spec
+    entities: tuple[EntityPlan, ...]
+    members: tuple[HalfSpaceForest, ...]
+    explained: NDArray[np.int64]  # feature columns that any member looks at
+    edges: NDArray[np.float64] = field(default_factory=profile.bin_edges)
 
 
 @dataclass(slots=True)
 class TaskState:
-    """Mutable; owned by one task."""
+    """Mutable; owned by one task, folded forward by `step` alone."""
 
-    arrays: dict[str, np.ndarray]
+    plan: Plan
+    clock: NDArray[np.int64]
+    meter: NDArray[np.float64]
+    ranks: NDArray[np.int64]  # Fenwick tree of fused scores
+    counted: NDArray[np.int64]
+    histogram: NDArray[np.int64]
+    reference: NDArray[np.int64]  # cumulated histogram, frozen at the last pivot
+    tables: list[EntityTable]
+    members: list[dict[str, Array]]
 
     def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(array.nbytes for array in self.arrays.values())
+        """Bytes held, spare capacity included."""
+        own = (self.clock, self.meter, self.ranks, self.counted, self.histogram, self.reference)
+        tables = sum(array.nbytes for table in self.tables for array in table)
+        members = sum(array.nbytes for arrays in self.members for array in arrays.values())
+        return sum(array.nbytes for array in own) + tables + members
 
 
-def new_state(spec: Spec) -> TaskState:
-    """The state before the first record."""
-    raise NotImplementedError
+def compile_plan(spec: Spec) -> Plan:
+    """What `spec` says, as arrays that the kernels read."""
+    names = [feature.name for feature in spec.features]
+    members = []
+    for position, member in enumerate(spec.members):
+        chosen = member.features or default_model_features(spec.features)
+        columns = np.array([names.index(name) for name in chosen], np.int64)
+        members.append(HalfSpaceForest(member, columns, spec.seed + position))
+    explained = np.unique(np.concatenate([member.columns for member in members]))
+    return Plan(spec, tuple(plan_entity(spec, entity) for entity in spec.entities), tuple(members), explained)
+
+
+def new_state(spec: Spec, partition: int = 0) -> TaskState:
+    """The state of partition `partition`'s task before its first record."""
+    plan = compile_plan(spec)
+    clock = np.zeros(budget.CLOCK, np.int64)
+    clock[[budget.EVENT_MS, budget.FIRST_MS]] = -1
+    clock[budget.PARTITION] = partition
+    meter = np.full(budget.METER, -1.0)
+    meter[budget.CHANCE] = meter[budget.ALLOWED] = 0.0
+    return TaskState(
+        plan=plan,
+        clock=clock,
+        meter=meter,
+        ranks=np.zeros(fusion.BINS + 1, np.int64),
+        counted=np.zeros(2, np.int64),
+        histogram=np.zeros((len(spec.features), profile.BINS), np.int64),
+        reference=np.zeros((len(spec.features), profile.BINS + 1), np.int64),
+        tables=[table_for(plan_) for plan_ in plan.entities],
+        members=[member.new_arrays() for member in plan.members],
+    )
+
+
+def saved_arrays(state: TaskState) -> dict[str, Array]:
+    """Every array of the state by name, cut to what is in use."""
+    saved: dict[str, Array] = {
+        name: getattr(state, name) for name in ("clock", "meter", "ranks", "counted", "histogram", "reference")
+    }
+    for plan, table in zip(state.plan.entities, state.tables, strict=True):
+        prefix = f"entity.{plan.entity.name}."
+        saved[prefix + "counter"] = table.counter
+        for names, used in ((SLOT_ARRAYS, SLOTS), (CHUNK_ARRAYS, CHUNKS)):
+            saved |= {prefix + name: getattr(table, name)[: table.counter[used]] for name in names}
+    for position, arrays in enumerate(state.members):
+        saved |= {f"member.{position}.{name}": array for name, array in arrays.items()}
+    return saved
+
+
+def from_saved(spec: Spec, saved: dict[str, Array]) -> TaskState:
+    """A state that goes on just as the saved one would have. Raises KeyError or ValueError where arrays do not fit."""
+    state = new_state(spec)
+    for name in ("clock", "meter", "ranks", "counted", "histogram", "reference"):
+        _fill(getattr(state, name), saved[name], name)
+    for position, plan in enumerate(state.plan.entities):
+        prefix = f"entity.{plan.entity.name}."
+        empty = state.tables[position]
+        fields = {name: _fitting(getattr(empty, name), saved[prefix + name]) for name in SLOT_ARRAYS + CHUNK_ARRAYS}
+        table = empty._replace(counter=saved[prefix + "counter"].copy(), **fields)
+        state.tables[position] = reindexed(table, index_size(int(table.counter[SLOTS])))
+    for position, arrays in enumerate(state.members):
+        for name, array in arrays.items():
+            _fill(array, saved[f"member.{position}.{name}"], f"member.{position}.{name}")
+    return state
+
+
+def _fill(target: Array, source: Array, name: str) -> None:
+    if target.shape != source.shape or target.dtype != source.dtype:
+        raise ValueError(f"{name}: expected {target.dtype} {target.shape}, found {source.dtype} {source.shape}")
+    target[...] = source
+
+
+def _fitting(empty: Array, source: Array) -> Array:
+    """A saved array with the least capacity that kernels expect."""
+    if len(empty) <= len(source) or len(empty) == 0:
+        return source.copy()
+    fitted = np.zeros_like(empty)
+    fitted[: len(source)] = source
+    return fitted
+
+
+def gauges(spec: Spec, state: TaskState) -> dict[str, float]:
+    """Figures for the metrics; reading them changes nothing."""
+    clock, meter = state.clock, state.meter
+    figures = {
+        "event_time_ms_max": float(clock[budget.EVENT_MS]),
+        "watermark_ms": float(clock[budget.EVENT_MS] - spec.allowed_lateness_ms),
+        "alerts_spent": float(clock[budget.SPENT]),
+        "alerts_budget": float(meter[budget.ALLOWED]),
+        "alert_threshold": max(spec.decision.alert_risk_min, 1000.0 * (1.0 - float(meter[budget.CHANCE]))),
+        "evicted": float(sum(table.counter[EVICTED] for table in state.tables)),
+        "model_version": float(state.plan.members[0].pivots(state.members[0])),
+    }
+    if spec.decision.alerts_per_day is None:
+        figures["alert_threshold"] = spec.decision.alert_risk_min
+    for plan, table in zip(state.plan.entities, state.tables, strict=True):
+        figures[f"entities.{plan.entity.name}"] = float(table.counter[SLOTS])
+    for share in (0.5, 0.9, 0.99, 0.999):
+        position = fusion.quantile_bin_kernel(state.ranks, int(clock[budget.SCORED]), share)
+        figures[f"score_quantile.{share}"] = fusion.bin_score(int(position)) if clock[budget.SCORED] else 0.0
+    return figures

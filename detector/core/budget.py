@@ -1,0 +1,196 @@
+"""The alert budget: at most N alerts an event-time day, spent as a running quantile, from the first hour on.
+
+For each row: *p* = alerts left today ÷ rows still expected today; the row is an alert when fewer than *p* of the rows
+before it scored higher. The rows to expect come from a profile by hour of the day, learned from the days before, and
+until an hour has been seen from the mean rate so far. What the quantile spends too much or too little changes *p* for
+the rest of the day, so a day ends close to N and never above. No more than a quarter of the day's alerts is spent ahead
+of the day's schedule, so that one attack at dawn does not leave the evening without.
+
+Equal scores would make a quantile all or nothing; rows of the same bin are told apart by a number drawn from their
+offset. With that the tail share is a conformal p-value (Vovk, Gammerman, Shafer, 2005): uniform on a stationary stream,
+whatever the scores look like, so the first alerts need 1/p rows and no calibration.
+
+Days are UTC days of the event time; late rows spend the budget of the day that the stream is in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detector.core.fusion import COUNT_MAX, below_kernel, count_kernel, halve_kernel
+
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+PROFILE_MEMORY = 0.7  # of an hour's count is kept when the hour comes again
+CHANCE_RISE_MAX = 3.0  # times the day's mean chance: the last minutes do not alert on anything to use up a budget
+AHEAD_SHARE = 0.25
+ELAPSED_MS_MIN = 60_000
+LEVEL_MIN, LEVEL_MAX = 0.5, 2.0  # today's rate against the profile's
+
+# positions in `clock` int64
+EVENT_MS, DAY, SPENT, ROWS_TODAY, FIRST_MS, ROWS, SCORED, HOUR_ROWS, LATE, PARTITION = range(10)
+CLOCK = 10
+# positions in `meter` float64: the first 24 are the hour profile, -1 where never seen
+CHANCE, ALLOWED = 24, 25
+METER = 26
+
+
+def tie_breaks(offset: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    """A number in (0, 1) for each offset (n,): splitmix64 (Steele, Lea, Flood, 2014)."""
+    z = offset.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
+    z *= np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return ((z >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+@njit(cache=True, nogil=True)
+def share_kernel(alerts_per_day, partition, partitions, day):
+    """This task's alerts of a day: the shares of all tasks add up to the budget, the remainder goes round by day."""
+    share = alerts_per_day // partitions
+    if (partition + day) % partitions < alerts_per_day % partitions:
+        share += 1
+    return share
+
+
+@njit(cache=True, nogil=True)
+def hour_rate_kernel(meter, clock, hour):
+    """Rows to expect in an hour of the day."""
+    if meter[hour] >= 0.0:
+        return meter[hour]
+    elapsed_ms = max(ELAPSED_MS_MIN, clock[EVENT_MS] - clock[FIRST_MS])
+    return clock[ROWS] * HOUR_MS / elapsed_ms
+
+
+@njit(cache=True, nogil=True)
+def expected_kernel(meter, clock, now_ms):
+    """(rows expected from now to midnight, rows expected since midnight or the stream's start)."""
+    day_start = now_ms - now_ms % DAY_MS
+    start = max(day_start, clock[FIRST_MS])
+    ahead = 0.0
+    behind = 0.0
+    for hour in range(24):
+        rate = hour_rate_kernel(meter, clock, hour)
+        from_ms = day_start + hour * HOUR_MS
+        to_ms = from_ms + HOUR_MS
+        ahead += rate * max(0, to_ms - max(from_ms, now_ms)) / HOUR_MS
+        behind += rate * max(0, min(to_ms, now_ms) - max(from_ms, start)) / HOUR_MS
+    return ahead, behind
+
+
+@njit(cache=True, nogil=True)
+def turn_kernel(clock, meter, now_ms, alerts_per_day, partitions):
+    """Let event time move on to `now_ms`: close the hour, and the day, that ended."""
+    day = now_ms // DAY_MS
+    if clock[FIRST_MS] < 0:
+        clock[FIRST_MS] = now_ms
+        clock[EVENT_MS] = now_ms
+        clock[DAY] = day
+        full = share_kernel(alerts_per_day, clock[PARTITION], partitions, day)
+        left = (DAY_MS - now_ms % DAY_MS) / DAY_MS
+        meter[ALLOWED] = np.ceil(full * left)
+    if now_ms <= clock[EVENT_MS]:
+        return
+    hour_number = clock[EVENT_MS] // HOUR_MS
+    if now_ms // HOUR_MS != hour_number:
+        close_hour_kernel(clock, meter, hour_number)
+        for empty in range(hour_number + 1, min(now_ms // HOUR_MS, hour_number + 25)):
+            close_hour_kernel(clock, meter, empty)
+    clock[EVENT_MS] = now_ms
+    if day != clock[DAY]:
+        clock[DAY] = day
+        clock[SPENT] = 0
+        clock[ROWS_TODAY] = 0
+        meter[ALLOWED] = share_kernel(alerts_per_day, clock[PARTITION], partitions, day)
+
+
+@njit(cache=True, nogil=True)
+def close_hour_kernel(clock, meter, hour_number):
+    """Take an ended hour's rows into the profile; a first hour that was cut short is scaled up to a whole one."""
+    hour = hour_number % 24
+    rows = float(clock[HOUR_ROWS])
+    if hour_number == clock[FIRST_MS] // HOUR_MS:
+        seen_ms = HOUR_MS - clock[FIRST_MS] % HOUR_MS
+        rows = rows * HOUR_MS / max(ELAPSED_MS_MIN, seen_ms)
+    if meter[hour] < 0.0:
+        meter[hour] = rows
+    else:
+        meter[hour] = PROFILE_MEMORY * meter[hour] + (1.0 - PROFILE_MEMORY) * rows
+    clock[HOUR_ROWS] = 0
+
+
+@njit(cache=True, nogil=True)
+def allowed_kernel(clock, meter, now_ms):
+    """Set CHANCE, the share of the rows now to be alerts, and return how many alerts may be out by now."""
+    allowed = meter[ALLOWED]
+    ahead, behind = expected_kernel(meter, clock, now_ms)
+    level = min(max((clock[ROWS_TODAY] + 100.0) / (behind + 100.0), LEVEL_MIN), LEVEL_MAX)
+    ahead *= level
+    behind *= level
+    mean = allowed / max(1.0, ahead + behind)
+    left = allowed - clock[SPENT]
+    meter[CHANCE] = min(left / max(1.0, ahead), CHANCE_RISE_MAX * mean, 1.0) if left > 0 else 0.0
+    schedule = behind / max(1.0, ahead + behind)
+    return allowed * min(1.0, schedule + AHEAD_SHARE) + 1.0
+
+
+@njit(cache=True, nogil=True)
+def decide_kernel(
+    event_time_ms,
+    late,
+    scored,
+    bins,
+    tie_break,
+    alerts_per_day,
+    partitions,
+    alert_risk_min,
+    review_risk_min,
+    clock,
+    meter,
+    tree,
+    risk,
+    verdict,
+):
+    """Rank, decide and count rows one after the other; fills `risk` (n,) and `verdict` (n,).
+
+    `alerts_per_day` < 0: no budget, the threshold alone decides.
+    """
+    budgeted = alerts_per_day >= 0
+    may_be_out = 0.0
+    for i in range(len(event_time_ms)):
+        if not late[i]:
+            turn_kernel(clock, meter, event_time_ms[i], max(0, alerts_per_day), partitions)
+            clock[ROWS] += 1
+            clock[ROWS_TODAY] += 1
+            clock[HOUR_ROWS] += 1
+        else:
+            clock[LATE] += 1
+        risk[i] = 0.0
+        verdict[i] = 0
+        if not scored:
+            continue
+        total = clock[SCORED]
+        lower = below_kernel(tree, bins[i])
+        equal = below_kernel(tree, bins[i] + 1) - lower
+        higher = total - lower - equal
+        risk[i] = 1000.0 * (1.0 - (higher + 0.5 * (equal + 1.0)) / (total + 1.0))
+        if risk[i] >= review_risk_min:
+            verdict[i] = 1
+        if risk[i] >= alert_risk_min:
+            if budgeted:
+                may_be_out = allowed_kernel(clock, meter, max(clock[EVENT_MS], 0))
+                tail = (higher + tie_break[i] * (equal + 1.0)) / (total + 1.0)
+                if tail < meter[CHANCE] and clock[SPENT] + 1 <= min(may_be_out, meter[ALLOWED]):
+                    verdict[i] = 2
+            else:
+                verdict[i] = 2
+            if verdict[i] == 2:
+                clock[SPENT] += 1
+        if not late[i]:
+            count_kernel(tree, bins[i], 1)
+            clock[SCORED] += 1
+            if clock[SCORED] >= COUNT_MAX:
+                clock[SCORED] = halve_kernel(tree)

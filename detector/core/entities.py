@@ -1,0 +1,222 @@
+"""Entity tables: a row (slot) a card, merchant or device, found by its 64-bit key, in flat arrays.
+
+A table keeps, for each slot, when and where it was last seen, small sets of what it was seen with, and a chain of
+*entries*: (newest second, rows, amount, amount², largest amount). A window is summed over the entries whose second lies
+in it. An entry that has aged past the next smaller window is merged with its neighbour when both fall into one cell of
+1/24 of the window that it will leave next, so a row leaves a window of length W between W and W + W/24, an entity never
+holds more than about 24 entries a window, and the unmerged past is exact. Cost and memory follow what an entity did, not
+what it might do.
+
+The table is bounded: an entity unseen for longer than the longest window makes room for a new one, and past
+`slots_max` the longest unseen of eight candidates does. Both depend on the log alone (law: cut invariance).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+CHUNK = 3  # entries allocated together: small enough for a million quiet cards, large enough to scan quickly
+DISTINCT_MAX = 8
+GRID = 24  # cells a window
+CANDIDATES = 8  # slots looked at when the table is full
+LOAD_MAX = 0.7
+
+# positions in `EntityTable.counter`
+SLOTS, CHUNKS, FREE_CHUNK, FREE_COUNT, HAND, EVICTED, EXPIRED = range(7)
+COUNTERS = 7
+
+# why a kernel stopped before the end of its rows
+DONE, GROW_SLOTS, GROW_CHUNKS, GROW_INDEX = range(4)
+
+
+class EntityTable(NamedTuple):
+    """The arrays of one entity; s slots and c chunks are capacities, `counter` tells what is in use.
+
+    Kernels unpack it once and hand plain arrays on: a tuple of arrays costs a reference count an array and call.
+    """
+
+    counter: NDArray[np.int64]
+    index: NDArray[np.int32]  # open addressing, slot + 1, 0 is empty; rebuilt, never saved
+    key: NDArray[np.uint64]  # (s,)
+    last_ms: NDArray[np.int64]  # (s,) latest event time, -1 before the first row
+    chain: NDArray[np.int32]  # (s, 3): newest chunk or -1, entries in the chain, entries at which to merge
+    place: NDArray[np.float32]  # (s, 2) latitude, longitude of the last place; (0, 2) where unused
+    place_s: NDArray[np.uint32]  # (s,) when that was
+    recent: NDArray[np.uint16]  # (s, width) fingerprints of each `new` feature's last distinct values, newest first
+    distinct: NDArray[np.uint16]  # (s, width) fingerprints of each `distinct` feature's values ...
+    distinct_s: NDArray[np.uint32]  # (s, width) ... and when each was last seen
+    next: NDArray[np.int32]  # (c,) older chunk of the chain, or of the free list
+    whole: NDArray[np.uint32]  # (c, CHUNK, 2): newest second, rows
+    sums: NDArray[np.float64]  # (c, CHUNK, 1 or 3): amount, and where needed amount², largest amount
+
+
+HEAD, LENGTH, LIMIT = range(3)
+SECOND, ROWS = range(2)
+AMOUNT, SQUARE, LARGEST = range(3)
+
+SLOT_ARRAYS = ("key", "last_ms", "chain", "place", "place_s", "recent", "distinct", "distinct_s")
+CHUNK_ARRAYS = ("next", "whole", "sums")
+
+
+def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed: bool) -> EntityTable:
+    """An empty table with the columns that the declared features need."""
+    slots, chunks = 256, 256
+    counter = np.zeros(COUNTERS, np.int64)
+    counter[FREE_CHUNK] = -1
+    return EntityTable(
+        counter=counter,
+        index=np.zeros(512, np.int32),
+        key=np.zeros(slots, np.uint64),
+        last_ms=np.zeros(slots, np.int64),
+        chain=np.zeros((slots, 3), np.int32),
+        place=np.zeros((slots if places else 0, 2), np.float32),
+        place_s=np.zeros(slots if places else 0, np.uint32),
+        recent=np.zeros((slots, recent_width), np.uint16),
+        distinct=np.zeros((slots, distinct_width), np.uint16),
+        distinct_s=np.zeros((slots, distinct_width), np.uint32),
+        next=np.zeros(chunks, np.int32),
+        whole=np.zeros((chunks, CHUNK, 2), np.uint32),
+        sums=np.zeros((chunks, CHUNK, 3 if detailed else 1), np.float64),
+    )
+
+
+def grown(table: EntityTable, why: int) -> EntityTable:
+    """The same table with room for more: small tables double, large ones grow by an eighth."""
+    if why == GROW_INDEX:
+        return reindexed(table, 2 * len(table.index))
+    names, used = (SLOT_ARRAYS, SLOTS) if why == GROW_SLOTS else (CHUNK_ARRAYS, CHUNKS)
+    count = int(table.counter[used])
+    capacity = count * 2 if count < 65_536 else count + count // 8
+    return table._replace(**{name: _resized(getattr(table, name), count, capacity) for name in names})
+
+
+def _resized(array: np.ndarray, used: int, capacity: int) -> np.ndarray:
+    if array.shape[0] == 0:
+        return array
+    larger = np.empty((capacity, *array.shape[1:]), array.dtype)
+    larger[:used] = array[:used]
+    return larger
+
+
+def reindexed(table: EntityTable, size: int) -> EntityTable:
+    """The same table with a fresh index of `size` cells, a power of two."""
+    index = np.zeros(size, np.int32)
+    index_kernel(index, table.key, int(table.counter[SLOTS]))
+    return table._replace(index=index)
+
+
+def index_size(slots: int) -> int:
+    """Cells of an index for so many slots: a power of two with a load under LOAD_MAX."""
+    size = 512
+    while slots + 1 > LOAD_MAX * size:
+        size *= 2
+    return size
+
+
+@njit(cache=True, nogil=True)
+def index_kernel(index, key, count):
+    """Enter the keys of slots 0..count into an empty index."""
+    mask = len(index) - 1
+    for slot in range(count):
+        cell = np.int64(key[slot] & np.uint64(mask))
+        while index[cell] != 0:
+            cell = (cell + 1) & mask
+        index[cell] = slot + 1
+
+
+@njit(cache=True, nogil=True)
+def find_slot_kernel(index, key, wanted):
+    """The slot of the key `wanted`, or -1."""
+    mask = len(index) - 1
+    cell = np.int64(wanted & np.uint64(mask))
+    while index[cell] != 0:
+        slot = index[cell] - 1
+        if key[slot] == wanted:
+            return slot
+        cell = (cell + 1) & mask
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def forget_key_kernel(index, key, slot):
+    """Take a slot's key out of the index; what was probed past it moves up, so there are no tombstones."""
+    mask = len(index) - 1
+    cell = np.int64(key[slot] & np.uint64(mask))
+    while index[cell] != slot + 1:
+        cell = (cell + 1) & mask
+    hole = cell
+    while True:
+        cell = (cell + 1) & mask
+        if index[cell] == 0:
+            break
+        home = np.int64(key[index[cell] - 1] & np.uint64(mask))
+        if ((cell - home) & mask) >= ((cell - hole) & mask):
+            index[hole] = index[cell]
+            hole = cell
+    index[hole] = 0
+
+
+@njit(cache=True, nogil=True)
+def free_chunks_kernel(counter, older, chunk):
+    """Put a chain of chunks, from `chunk` on, on the free list. `older` is the table's `next`."""
+    while chunk >= 0:
+        following = older[chunk]
+        older[chunk] = counter[FREE_CHUNK]
+        counter[FREE_CHUNK] = chunk
+        counter[FREE_COUNT] += 1
+        chunk = following
+
+
+@njit(cache=True, nogil=True)
+def room_kernel(counter, slots, slots_max, chunks, cells):
+    """DONE when one more row surely fits these capacities, else which arrays to grow first."""
+    if counter[SLOTS] >= slots and counter[SLOTS] < slots_max:
+        return GROW_SLOTS
+    if counter[FREE_CHUNK] < 0 and counter[CHUNKS] >= chunks:
+        return GROW_CHUNKS
+    if counter[SLOTS] + 1 > LOAD_MAX * cells:
+        return GROW_INDEX
+    return DONE
+
+
+@njit(cache=True, nogil=True)
+def claim_slot_kernel(counter, index, key, last_ms, chain, older, wanted, expire_before_ms, slots_max):
+    """A slot for a key that has none: an expired entity's, a fresh one, or that of the longest unseen candidate."""
+    used = counter[SLOTS]
+    slot = np.int64(-1)
+    if used > 0:
+        hand = counter[HAND] % used
+        counter[HAND] = hand + 1
+        if last_ms[hand] < expire_before_ms:
+            slot = hand
+            counter[EXPIRED] += 1
+    if slot < 0 and used < slots_max:
+        slot = used
+        counter[SLOTS] = used + 1
+    elif slot < 0:
+        hand = counter[HAND] % used
+        slot = hand
+        for ahead in range(1, min(CANDIDATES, used)):
+            other = (hand + ahead) % used
+            if last_ms[other] < last_ms[slot]:
+                slot = other
+        counter[HAND] = hand + CANDIDATES
+        counter[EVICTED] += 1
+    if slot < used:
+        forget_key_kernel(index, key, slot)
+        free_chunks_kernel(counter, older, chain[slot, HEAD])
+    key[slot] = wanted
+    last_ms[slot] = -1
+    chain[slot, HEAD] = -1
+    chain[slot, LENGTH] = 0
+    chain[slot, LIMIT] = 4 * CHUNK
+    mask = len(index) - 1
+    cell = np.int64(wanted & np.uint64(mask))
+    while index[cell] != 0:
+        cell = (cell + 1) & mask
+    index[cell] = slot + 1
+    return slot
