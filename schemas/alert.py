@@ -22,7 +22,9 @@ class Reason(Message):
     text: str = Field(description="The reason as one English sentence, numbers included.")
     feature: str = Field(description="Feature it rests on, as named in the feature grammar.")
     value: float | None = Field(description="The feature's value, in the feature's own unit.")
-    baseline: float | None = Field(default=None, description="What it is compared with: the entity's own mean or maximum.")
+    baseline: float | None = Field(
+        default=None, description="The entity's own mean or maximum, which it is compared with."
+    )
     rarity: float | None = Field(
         default=None, ge=0, le=1, description="Share of earlier transactions at least this extreme, 0 to 1."
     )
@@ -45,7 +47,9 @@ class Subject(Message):
 class Alert(Subject):
     """One alerted transaction. Record key: the masked card id, else a hash of the input's key."""
 
-    alert_id: str = Field(description="`<topic>-<partition>-<offset>` of the input: equal in every rerun, so readers can deduplicate.")
+    alert_id: str = Field(
+        description="`<topic>-<partition>-<offset>` of the input: equal in every rerun, so readers can deduplicate."
+    )
     transaction_id: str = Field(description="Id of the transaction, masked; the alert id where the input has none.")
     event_time: int = Field(description="Event time of the transaction, milliseconds since 1970-01-01T00:00:00Z.")
     verdict: AlertVerdict = Field(description="`alert`, within the budget; `review` for the less pressing.")

@@ -26,14 +26,13 @@ class RejectReason(StrEnum):
     WRONG_TYPE = "wrong_type"
     NOT_FINITE = "not_finite"
     OUT_OF_RANGE = "out_of_range"
-    TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
     BAD_TIME = "bad_time"
     TIME_AHEAD = "time_ahead"
 
 
 REASON_HELP = {
-    RejectReason.EMPTY: "The value has no bytes, or white space alone. (A null value is a tombstone, not a reject.)",
+    RejectReason.EMPTY: "The value, or the text of a field, is empty. (A null value is a tombstone, not a reject.)",
     RejectReason.TOO_LARGE: "The value has more bytes than bounds.payload_bytes_max.",
     RejectReason.BAD_UTF8: "The value is not UTF-8.",
     RejectReason.TOO_DEEP: "Objects and lists are nested deeper than 64.",
@@ -44,9 +43,8 @@ REASON_HELP = {
     RejectReason.WRONG_TYPE: "A field has another JSON type than expected.",
     RejectReason.NOT_FINITE: "A number is not finite, or too large for a 64-bit float.",
     RejectReason.OUT_OF_RANGE: "A number lies outside its bounds.",
-    RejectReason.TOO_SHORT: "A text is empty.",
     RejectReason.TOO_LONG: "A text is longer than bounds.id_characters_max.",
-    RejectReason.BAD_TIME: "The event time cannot be read in the declared format, or lies outside its bounds (wrong unit?).",
+    RejectReason.BAD_TIME: "The event time cannot be read as declared, or lies outside its bounds (wrong unit?).",
     RejectReason.TIME_AHEAD: "The event time lies further ahead of the record's timestamp than event_time_ahead_max.",
 }
 

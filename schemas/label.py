@@ -12,8 +12,8 @@ class Label(Message):
 
     transaction_id: Id = Field(description="Transaction that is labelled.")
     event_time: EventTimeMs = Field(
-        description="When the truth became known, milliseconds since 1970-01-01T00:00:00Z. Minus the transaction's event "
-        "time it is the label delay."
+        description="When the truth became known, milliseconds since 1970-01-01T00:00:00Z. Minus the transaction's "
+        "event time it is the label delay."
     )
     is_fraud: bool = Field(description="True where the payment was fraudulent.")
     card_id: Id | None = Field(default=None, description="Card of the transaction.")

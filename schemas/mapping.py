@@ -21,7 +21,7 @@ from schemas.base import (
     PAYLOAD_BYTES_MAX,
     Message,
 )
-from schemas.times import duration_ms, pattern_ms, rfc3339_ms, rfc3339_text
+from schemas.times import EPOCH, duration_ms, pattern_ms, rfc3339_ms, rfc3339_text
 from schemas.transaction import Transaction
 
 Role = Literal[
@@ -39,7 +39,7 @@ NUMERIC_FORMATS = ("epoch_ms", "epoch_s", "seconds_since")
 class Bounds(Message):
     """What a value may be. A record outside is a dead letter."""
 
-    amount_min: float = Field(default=0.0, description="Least amount, in units of currency. Negative where refunds are.")
+    amount_min: float = Field(default=0.0, description="Least amount, in units of currency; negative with refunds.")
     amount_max: float = Field(default=AMOUNT_MAX, description="Greatest amount, in units of currency.")
     numeric_abs_max: float = Field(default=NUMERIC_ABS_MAX, gt=0, description="Greatest magnitude of a numeric column.")
     id_characters_max: int = Field(
@@ -66,7 +66,7 @@ class Bounds(Message):
         if self.amount_min > self.amount_max:
             raise ValueError(f"expected amount_min <= amount_max, found {self.amount_min} > {self.amount_max}")
         if self.event_time_min_ms >= self.event_time_max_ms:
-            raise ValueError(f"expected event_time_min < event_time_max, found {self.event_time_min}, {self.event_time_max}")
+            raise ValueError(f"expected event_time_min < event_time_max, found {self.event_time_min}")
         return self
 
     @property
@@ -85,8 +85,8 @@ class Mapping(Message):
 
     fields: dict[Role, str] = Field(
         default_factory=lambda: dict(CANONICAL_FIELDS),
-        description="Role = path of the field in your JSON; dots go into nested objects, `\\.` is a dot in a name. Once "
-        "given, only the roles named are there; an empty path means not there. Without `event_time` the record's own "
+        description="Role = path of the field in your JSON; dots go into nested objects, `\\.` is a dot in a name. "
+        "Once given, only the roles named are there; an empty path means not there. Without `event_time` the record's own "
         "timestamp serves. Not given: the canonical transaction.",
     )
     numeric: dict[str, str] = Field(
@@ -139,7 +139,9 @@ class Mapping(Message):
         if text in (*NUMERIC_FORMATS, "rfc3339"):
             return text
         if "%" not in text:
-            raise ValueError(f"expected {', '.join(NUMERIC_FORMATS)}, rfc3339 or a strptime pattern with %, found {text!r}")
+            raise ValueError(
+                f"expected {', '.join(NUMERIC_FORMATS)}, rfc3339 or a strptime pattern with %, found {text!r}"
+            )
         from schemas.times import EPOCH
 
         try:
@@ -162,13 +164,12 @@ class Mapping(Message):
                 raise ValueError("expected time_origin beside time_format seconds_since, such as 2013-09-01T00:00:00Z")
             rfc3339_ms(self.time_origin)
         elif self.time_origin:
-            raise ValueError(f"expected no time_origin with time_format {self.time_format}: only seconds_since counts from it")
+            raise ValueError(f"expected no time_origin with {self.time_format}: only seconds_since counts from it")
         for role in self.required:
             if role not in self.fields:
                 raise ValueError(f"required: expected roles that fields maps ({', '.join(self.fields)}), found {role}")
-        paths = [("fields." + role, path) for role, path in self.fields.items()]
-        paths += [("numeric." + name, path) for name, path in self.numeric.items()]
-        _check_paths(paths)
+        columns = [("fields." + role, self.kind(role), path) for role, path in self.fields.items()]
+        _check_paths(columns + [("numeric." + name, "a number", path) for name, path in self.numeric.items()])
         return self
 
     @property
@@ -180,6 +181,17 @@ class Mapping(Message):
     def time_origin_ms(self) -> int:
         """Zero of the event time, milliseconds since 1970-01-01T00:00:00Z."""
         return rfc3339_ms(self.time_origin) if self.time_origin else 0
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether the records are canonical transactions, whose ids are text and nothing else."""
+        return self.fields == CANONICAL_FIELDS
+
+    def kind(self, role: str) -> str:
+        """What a role's value is read as: a text, a number, or a time."""
+        if role == "event_time":
+            return "a number" if self.time_format in NUMERIC_FORMATS else "a time"
+        return "a text" if role in ID_ROLES else "a number"
 
     def is_required(self, role: str) -> bool:
         """Whether a record without this role is a dead letter. Event time always is, where it is mapped."""
@@ -196,20 +208,29 @@ class Mapping(Message):
 
 
 def split_path(path: str) -> tuple[str, ...]:
-    """`a.b` → `("a", "b")`; `\\.` is a dot in a name."""
+    """`a.b` → `("a", "b")`; a dot after a backslash belongs to the name."""
     return tuple(part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", path))
 
 
-def _check_paths(paths: list[tuple[str, str]]) -> None:
-    """No empty part, and no path that goes through another path's value. Raises ValueError."""
-    leaves: dict[tuple[str, ...], str] = {}
-    for place, path in paths:
+def _check_paths(columns: list[tuple[str, str, str]]) -> None:
+    """No empty part, no path that goes through another path's value, no path read as two kinds. Raises ValueError.
+
+    `columns` holds (place, kind, path).
+    """
+    leaves: dict[tuple[str, ...], tuple[str, str]] = {}
+    for place, kind, path in columns:
         parts = split_path(path)
         if not all(parts):
             raise ValueError(f"{place}: expected a path such as amount or payment.amount, found {path!r}")
-        leaves[parts] = place
-    for parts, place in leaves.items():
+        other = leaves.setdefault(parts, (place, kind))
+        if other[1] != kind:
+            raise ValueError(
+                f"{place}: expected a path of its own, but {other[0]} reads {path!r} as {other[1]}, not {kind}"
+            )
+    for parts, (place, _) in leaves.items():
         for depth in range(1, len(parts)):
             if parts[:depth] in leaves:
                 other = leaves[parts[:depth]]
-                raise ValueError(f"{place}: expected an object at {'.'.join(parts[:depth])!r}, but {other} reads a value there")
+                raise ValueError(
+                    f"{place}: expected an object at {'.'.join(parts[:depth])!r}, but {other[0]} reads a value there"
+                )

@@ -51,7 +51,7 @@ TOPICS: dict[str, Topic] = {
         ),
         Topic(
             "decisions", "decisions", "masked card_id, UTF-8", 0, "delete", 7 * DAY_MS, MESSAGE_BYTES_MAX,
-            "detector, where [output] decisions asks for it", "stores and reports", "one Decision, JSON, CloudEvents headers",
+            "detector, if [output] decisions says so", "stores and reports", "one Decision, JSON, CloudEvents headers",
         ),
         Topic(
             "dead_letters", "dead-letters", "the input's own", 0, "delete", 30 * DAY_MS,

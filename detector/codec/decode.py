@@ -1,22 +1,50 @@
-"""Payloads → columns. msgspec accepts, pydantic explains rejects; both judge by the same mapping."""
+"""Payloads → columns. msgspec accepts, pydantic explains rejects; both judge by one shape (`shape.py`).
+
+Law: which records are accepted, and as which numbers, depends on the mapping and the record alone: not on the batch
+that it comes in, nor on its neighbours. After `decode` no Python object is left of an accepted record.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.codec import screen
+from detector.codec.explain import Explainer, Fault
+from detector.codec.hashing import hash_columns
+from detector.codec.shape import Branch, build, leaves, struct_type, time_reader
 from detector.core.batch import TransactionBatch
 from detector.core.spec import Spec
 from schemas.dead_letter import RejectReason
 from schemas.mapping import Mapping
+from schemas.times import rfc3339_text
+
+KEY_ROLE_FIELDS = {
+    "card": "card_id",
+    "customer": "customer_id",
+    "merchant": "merchant_id",
+    "terminal": "terminal_id",
+    "device": "device_id",
+    "ip": "ip",
+    "country": "country",
+    "mcc": "mcc",
+    "channel": "channel",
+    "currency": "currency",
+}
+CHUNK_ROWS = 512  # decoded objects of one chunk stay in the processor's cache; twice as fast as 20,000 at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One record set aside: index into the payloads, reason code, path of the field at fault, what to tell people."""
+    """One record set aside: index into the payloads, reason code, path of the field at fault, what to tell people.
+
+    The message holds no value of the input.
+    """
 
     record: int
     reason: RejectReason
@@ -26,7 +54,10 @@ class Reject:
 
 @dataclass(slots=True)
 class Decoded:
-    """Columns of the accepted records; `record` int64 (rows,) is each row's index into the payloads."""
+    """Columns of the accepted records; `record` int64 (rows,) is each row's index into the payloads.
+
+    `rejects` are in the order of the payloads; `tombstones` counts the null values.
+    """
 
     batch: TransactionBatch
     record: NDArray[np.int64]
@@ -35,10 +66,24 @@ class Decoded:
 
 
 class Decoder:
-    """Decodes payloads of one input topic."""
+    """Decodes payloads of one input topic. Holds no state of a stream, so one serves all partitions."""
 
     def __init__(self, mapping: Mapping, spec: Spec) -> None:
-        raise NotImplementedError
+        """Raises ValueError where the spec wants a key or a numeric column that the mapping does not have."""
+        tree = build(mapping)
+        self._mapping = mapping
+        self._tree = tree
+        self._decode = msgspec.json.Decoder(struct_type(tree, mapping)).decode
+        self._empty = _empty_branches(tree, struct_type(tree, mapping))
+        self._explainer = Explainer(mapping)
+        self._read_time = time_reader(mapping)
+        place = {name: index for index, leaf in enumerate(leaves(tree)) for name in leaf.columns}
+        self._place = place
+        try:
+            self._keys = [place[KEY_ROLE_FIELDS[role]] for role in spec.keys]
+            self._numeric = [place["numeric." + name] for name in spec.numeric]
+        except KeyError as error:
+            raise ValueError(f"expected the mapping to have every column of the spec, found no {error}") from error
 
     def decode(
         self,
@@ -46,5 +91,211 @@ class Decoder:
         offset: NDArray[np.int64],
         record_time_ms: NDArray[np.int64],
     ) -> Decoded:
-        """Accepted rows as columns, in order; the others as rejects; null values are counted as tombstones."""
-        raise NotImplementedError
+        """Accepted rows as columns, in order; the others as rejects; null values are counted as tombstones.
+
+        `offset`, `record_time_ms`: int64 (n,), one a payload; a record time of 0 or below means unknown. Never raises
+        on input.
+        """
+        n = len(payloads)
+        batch = _new_batch(n, len(self._keys), len(self._numeric))
+        record = np.empty(n, np.int64)
+        rejects: list[Reject] = []
+        rows = tombstones = 0
+        for start in range(0, n, CHUNK_ROWS):
+            chunk = payloads[start : start + CHUNK_ROWS]
+            accepted, tuples, nulls = self._accept(chunk, start, rejects)
+            tombstones += nulls
+            if tuples:
+                rows += self._fill(batch, record, rows, accepted, tuples, record_time_ms, rejects)
+        if rejects:
+            rejects.sort(key=lambda reject: reject.record)
+        if rows < n:
+            batch, record = batch.rows(0, rows), record[:rows]
+        batch.offset = offset[record] if rows < n else offset
+        return Decoded(batch, record, rejects, tombstones)
+
+    def _accept(
+        self, chunk: Sequence[bytes | None], start: int, rejects: list[Reject]
+    ) -> tuple[NDArray[np.int64], list[tuple[Any, ...]], int]:
+        """Parses one chunk: (indices into the payloads, field values) of the accepted, and the count of nulls."""
+        record = np.arange(start, start + len(chunk))
+        nulls = 0
+        if None in chunk:
+            kept = [index for index, payload in enumerate(chunk) if payload is not None]
+            nulls = len(chunk) - len(kept)
+            chunk, record = [chunk[index] for index in kept], record[kept]
+            if not chunk:
+                return record, [], nulls
+        present = cast(Sequence[bytes], chunk)
+        refused = []
+        for index in screen.suspects(present, self._mapping.bounds.payload_bytes_max).tolist():
+            found = screen.fault(present[index], self._mapping.bounds.payload_bytes_max)
+            if found is not None:
+                rejects.append(Reject(int(record[index]), found[0], "", found[1]))
+                refused.append(index)
+        if refused:
+            record = np.delete(record, refused)
+            present = [payload for index, payload in enumerate(present) if index not in set(refused)]
+        tuples: list[tuple[Any, ...]] = []
+        bad: list[int] = []
+        parsed = map(msgspec.structs.astuple, map(self._decode, present))
+        while True:
+            try:
+                tuples.extend(parsed)  # keeps what came before a bad record, and goes on behind it
+                break
+            except msgspec.DecodeError as error:
+                index = len(tuples) + len(bad)
+                bad.append(index)
+                rejects.append(self._explain(int(record[index]), present[index], error))
+        return (np.delete(record, bad) if bad else record), tuples, nulls
+
+    def _explain(self, record: int, payload: bytes, error: Exception) -> Reject:
+        fault = self._explainer.explain(payload) or self._explainer.unexplained(payload, error)
+        return Reject(record, fault.reason, fault.field, fault.message)
+
+    def _fill(
+        self,
+        batch: TransactionBatch,
+        record: NDArray[np.int64],
+        at: int,
+        accepted: NDArray[np.int64],
+        tuples: list[tuple[Any, ...]],
+        record_time_ms: NDArray[np.int64],
+        rejects: list[Reject],
+    ) -> int:
+        """Writes the columns of one chunk into row `at` and on; returns how many rows it wrote."""
+        columns = _transpose(self._tree, tuples, self._empty)
+        time_ms, faults = self._times(columns, record_time_ms[accepted])
+        keep: NDArray[np.int64] | slice = slice(None)
+        if faults:
+            rejects += [
+                Reject(int(accepted[row]), fault.reason, fault.field, fault.message) for row, fault in faults.items()
+            ]
+            keep = np.delete(np.arange(len(tuples)), list(faults))
+        rows = len(tuples) - len(faults)
+        to = slice(at, at + rows)
+        record[to] = accepted[keep]
+        batch.event_time_ms[to] = time_ms[keep]
+        place = self._place
+        for column, name in ((batch.amount, "amount"), (batch.latitude, "lat"), (batch.longitude, "lon")):
+            column[to] = np.array(columns[place[name]], np.float64)[keep] if name in place else np.nan
+        for index, source in enumerate(self._numeric):
+            batch.numeric[index, to] = np.array(columns[source], np.float64)[keep]  # None becomes NaN
+        if self._keys:
+            texts = [columns[source] for source in self._keys]
+            batch.key[:, to] = _hash(texts)[:, keep]
+        return rows
+
+    def _times(
+        self, columns: list[tuple[Any, ...]], record_time_ms: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], dict[int, Fault]]:
+        """Event times in milliseconds, and the fault of each row whose time will not do."""
+        place, mapping = self._place.get("event_time"), self._mapping
+        faults: dict[int, Fault] = {}
+        if place is None:
+            time_ms = record_time_ms
+            bounds = mapping.bounds
+            for row in np.flatnonzero(
+                (time_ms < bounds.event_time_min_ms) | (time_ms >= bounds.event_time_max_ms)
+            ).tolist():
+                faults[row] = Fault(
+                    RejectReason.BAD_TIME,
+                    "",
+                    f"expected a record timestamp from {bounds.event_time_min} up to {bounds.event_time_max}, since no "
+                    "field is mapped to event_time; found none, or one outside",
+                )
+            return time_ms, faults
+        if mapping.time_format == "epoch_ms":
+            time_ms = np.array(columns[place], np.int64)
+        elif mapping.time_format in ("epoch_s", "seconds_since"):
+            time_ms = np.rint(np.array(columns[place], np.float64) * 1000.0).astype(np.int64) + mapping.time_origin_ms
+        else:
+            time_ms = self._read_times(columns[place], faults)
+        if mapping.time_ahead_max_ms:
+            ahead = (record_time_ms > 0) & (time_ms - record_time_ms > mapping.time_ahead_max_ms)
+            if ahead.any():
+                self._blame_ahead(time_ms, record_time_ms, ahead, faults)
+        return time_ms, faults
+
+    def _read_times(self, texts: tuple[str, ...], faults: dict[int, Fault]) -> NDArray[np.int64]:
+        try:
+            return np.array(list(map(self._read_time, texts)), np.int64)
+        except ValueError:
+            pass
+        time_ms = np.zeros(len(texts), np.int64)
+        for row, text in enumerate(texts):
+            try:
+                time_ms[row] = self._read_time(text)
+            except ValueError as error:
+                told = str(error)
+                wanted = (
+                    f"expected a time written as {self._mapping.time_format}, found a text of {len(text)} characters"
+                )
+                path = self._mapping.fields["event_time"]
+                faults[row] = Fault(RejectReason.BAD_TIME, path, told if told.startswith("expected") else wanted)
+        return time_ms
+
+    def _blame_ahead(
+        self,
+        time_ms: NDArray[np.int64],
+        record_time_ms: NDArray[np.int64],
+        ahead: NDArray[np.bool_],
+        faults: dict[int, Fault],
+    ) -> None:
+        for row in np.flatnonzero(ahead).tolist():
+            if row not in faults:
+                faults[row] = Fault(
+                    RejectReason.TIME_AHEAD,
+                    self._mapping.fields["event_time"],
+                    f"expected an event time at most {self._mapping.event_time_ahead_max} after the record's own "
+                    f"timestamp, {rfc3339_text(int(record_time_ms[row]))}; found {rfc3339_text(int(time_ms[row]))}",
+                )
+
+
+def _new_batch(n: int, keys: int, numeric: int) -> TransactionBatch:
+    return TransactionBatch(
+        offset=np.empty(0, np.int64),
+        event_time_ms=np.empty(n, np.int64),
+        amount=np.empty(n, np.float64),
+        key=np.empty((keys, n), np.uint64),
+        latitude=np.empty(n, np.float64),
+        longitude=np.empty(n, np.float64),
+        numeric=np.empty((numeric, n), np.float64),
+    )
+
+
+def _empty_branches(branch: Branch, kind: type[msgspec.Struct]) -> dict[str, tuple[Any, ...]]:
+    """What stands for an optional object that is null: each of its leaves absent, by path."""
+    empty: dict[str, tuple[Any, ...]] = {}
+    for field, child in zip(msgspec.structs.fields(kind), branch.children.values(), strict=True):
+        if isinstance(child, Branch) and not child.required:
+            nothing = field.default_factory()
+            empty[child.path] = msgspec.structs.astuple(nothing)
+            empty |= _empty_branches(child, type(nothing))
+        elif isinstance(child, Branch):
+            empty |= _empty_branches(child, cast(type[msgspec.Struct], field.type))
+    return empty
+
+
+def _transpose(
+    branch: Branch, tuples: list[tuple[Any, ...]], empty: dict[str, tuple[Any, ...]]
+) -> list[tuple[Any, ...]]:
+    """Rows → one tuple a leaf, in the order of `shape.leaves`."""
+    columns: list[tuple[Any, ...]] = []
+    astuple: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
+    for values, child in zip(zip(*tuples, strict=True), branch.children.values(), strict=True):
+        if isinstance(child, Branch):
+            nothing = empty.get(child.path, ())
+            inner = [nothing if value is None else astuple(value) for value in values]
+            columns += _transpose(child, inner, empty)
+        else:
+            columns.append(values)
+    return columns
+
+
+def _hash(texts: list[tuple[Any, ...]]) -> NDArray[np.uint64]:
+    """Hashes of key columns whose values are texts, integers (as their decimal text) or None."""
+    try:
+        return hash_columns(texts)
+    except TypeError:
+        return hash_columns([["" if value is None else str(value) for value in column] for column in texts])
