@@ -6,6 +6,10 @@ until an hour has been seen from the mean rate so far. What the quantile spends 
 the rest of the day, so a day ends close to N and never above. No more than a quarter of the day's alerts is spent ahead
 of the day's schedule, so that one attack at dawn does not leave the evening without.
 
+The stream is never quite like its past: each alert lowers a gain on the tail share that is asked for, each row without
+one raises it, so that the share of alerts holds whatever the scores do (adaptive conformal inference: Gibbs, Candès,
+2021).
+
 Equal scores would make a quantile all or nothing; rows of the same bin are told apart by a number drawn from their
 offset. With that the tail share is a conformal p-value (Vovk, Gammerman, Shafer, 2005): uniform on a stationary stream,
 whatever the scores look like, so the first alerts need 1/p rows and no calibration.
@@ -19,22 +23,27 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.fusion import COUNT_MAX, below_kernel, count_kernel, halve_kernel
+from detector.core.fusion import below_kernel, count_kernel, halve_kernel
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 PROFILE_MEMORY = 0.7  # of an hour's count is kept when the hour comes again
 CHANCE_RISE_MAX = 3.0  # times the day's mean chance: the last minutes do not alert on anything to use up a budget
+GAIN_STEP = 0.1  # of the logarithm, an alert
+LOG_GAIN_MAX = 3.0  # a factor of twenty either way
 AHEAD_SHARE = 0.25
 ELAPSED_MS_MIN = 60_000
+MEMORY_ALERTS = 32.0  # the ranks remember rows for about so many alerts: long enough for the quantile ...
+MEMORY_ROWS_MIN, MEMORY_ROWS_MAX = 1 << 14, 1 << 20  # ... and as short as that allows, to follow the stream
+MEMORY_ROWS = 1 << 18  # without a budget
 LEVEL_MIN, LEVEL_MAX = 0.5, 2.0  # today's rate against the profile's
 
 # positions in `clock` int64
 EVENT_MS, DAY, SPENT, ROWS_TODAY, FIRST_MS, ROWS, SCORED, HOUR_ROWS, LATE, PARTITION = range(10)
 CLOCK = 10
 # positions in `meter` float64: the first 24 are the hour profile, -1 where never seen
-CHANCE, ALLOWED = 24, 25
-METER = 26
+CHANCE, ALLOWED, MEMORY, LOG_GAIN = 24, 25, 26, 27
+METER = 28
 
 
 def tie_breaks(offset: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
@@ -132,9 +141,10 @@ def allowed_kernel(clock, meter, now_ms):
     behind *= level
     mean = allowed / max(1.0, ahead + behind)
     left = allowed - clock[SPENT]
+    meter[MEMORY] = min(max(MEMORY_ALERTS / max(mean, 1e-9), MEMORY_ROWS_MIN), MEMORY_ROWS_MAX)
     meter[CHANCE] = min(left / max(1.0, ahead), CHANCE_RISE_MAX * mean, 1.0) if left > 0 else 0.0
     schedule = behind / max(1.0, ahead + behind)
-    return allowed * min(1.0, schedule + AHEAD_SHARE) + 1.0
+    return min(allowed, allowed * (schedule + AHEAD_SHARE) + 1.0)
 
 
 @njit(cache=True, nogil=True)
@@ -177,20 +187,24 @@ def decide_kernel(
         equal = below_kernel(tree, bins[i] + 1) - lower
         higher = total - lower - equal
         risk[i] = 1000.0 * (1.0 - (higher + 0.5 * (equal + 1.0)) / (total + 1.0))
+        if budgeted:
+            may_be_out = allowed_kernel(clock, meter, clock[EVENT_MS])
         if risk[i] >= review_risk_min:
             verdict[i] = 1
         if risk[i] >= alert_risk_min:
             if budgeted:
-                may_be_out = allowed_kernel(clock, meter, max(clock[EVENT_MS], 0))
                 tail = (higher + tie_break[i] * (equal + 1.0)) / (total + 1.0)
-                if tail < meter[CHANCE] and clock[SPENT] + 1 <= min(may_be_out, meter[ALLOWED]):
+                if tail < meter[CHANCE] * np.exp(meter[LOG_GAIN]) and clock[SPENT] + 1 <= may_be_out:
                     verdict[i] = 2
             else:
                 verdict[i] = 2
             if verdict[i] == 2:
                 clock[SPENT] += 1
+        if budgeted:
+            step = GAIN_STEP * (meter[CHANCE] - (verdict[i] == 2))
+            meter[LOG_GAIN] = min(max(meter[LOG_GAIN] + step, -LOG_GAIN_MAX), LOG_GAIN_MAX)
         if not late[i]:
             count_kernel(tree, bins[i], 1)
             clock[SCORED] += 1
-            if clock[SCORED] >= COUNT_MAX:
+            if clock[SCORED] >= meter[MEMORY]:
                 clock[SCORED] = halve_kernel(tree)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 BINS = 4_096  # a power of two, for the Fenwick tree
 BINS_AN_OCTAVE = 64.0  # of 1 - score: a bin is a step of 1 % in the mass that a row shares
-COUNT_MAX = 1 << 18
 
 
 def score_bins(score: NDArray[np.float64]) -> NDArray[np.int64]:

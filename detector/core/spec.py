@@ -209,7 +209,6 @@ def default_features(entities: tuple[Entity, ...], keys: tuple[str, ...], numeri
 MODEL_KINDS = frozenset(
     {
         FeatureKind.AMOUNT,
-        FeatureKind.HOUR,
         FeatureKind.NUMERIC,
         FeatureKind.SECONDS_SINCE_LAST,
         FeatureKind.AMOUNT_TO_MEAN,
@@ -226,8 +225,8 @@ OWNERS = ("card", "customer")
 def default_model_features(features: tuple[Feature, ...]) -> tuple[str, ...]:
     """The features that an anomaly model looks at when none is named: what compares a row with its own past.
 
-    Totals of merchants and terminals say how large these are, not how odd the row is, and are left to the reasons of
-    rules and to supervised heads; an owner's short counts tell bursts.
+    Totals of merchants and terminals say how large these are, not how odd the row is; hour and weekday make every
+    window shorter than a week look new. Both are for supervised heads. An owner's short counts tell bursts.
     """
     owner = next((name for name in OWNERS if any(feature.entity == name for feature in features)), "")
     day = MS_PER_UNIT["d"]

@@ -82,7 +82,8 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
     clock[[budget.EVENT_MS, budget.FIRST_MS]] = -1
     clock[budget.PARTITION] = partition
     meter = np.full(budget.METER, -1.0)
-    meter[budget.CHANCE] = meter[budget.ALLOWED] = 0.0
+    meter[[budget.CHANCE, budget.ALLOWED, budget.LOG_GAIN]] = 0.0
+    meter[budget.MEMORY] = budget.MEMORY_ROWS
     return TaskState(
         plan=plan,
         clock=clock,
@@ -151,7 +152,7 @@ def gauges(spec: Spec, state: TaskState) -> dict[str, float]:
         "watermark_ms": float(clock[budget.EVENT_MS] - spec.allowed_lateness_ms),
         "alerts_spent": float(clock[budget.SPENT]),
         "alerts_budget": float(meter[budget.ALLOWED]),
-        "alert_threshold": max(spec.decision.alert_risk_min, 1000.0 * (1.0 - float(meter[budget.CHANCE]))),
+        "alert_threshold": max(spec.decision.alert_risk_min, 1000.0 * (1.0 - float(meter[budget.CHANCE] * np.exp(meter[budget.LOG_GAIN])))),
         "evicted": float(sum(table.counter[EVICTED] for table in state.tables)),
         "model_version": float(state.plan.members[0].pivots(state.members[0])),
     }
