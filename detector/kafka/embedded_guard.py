@@ -30,19 +30,19 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=_die_with_guard) as process:
         print(process.pid, flush=True)
-        threading.Thread(target=_kill_at_end_of_input, args=(process, remove), daemon=True).start()
+        orphaned = threading.Event()
+        threading.Thread(target=_kill_at_end_of_input, args=(process, orphaned), daemon=True).start()
         status = process.wait()
+    if orphaned.is_set() and remove:
+        shutil.rmtree(remove, ignore_errors=True)
     return status if status >= 0 else 128 - status
 
 
-def _kill_at_end_of_input(process: subprocess.Popen[bytes], remove: str) -> None:
+def _kill_at_end_of_input(process: subprocess.Popen[bytes], orphaned: threading.Event) -> None:
     while os.read(0, 1):  # not sys.stdin: its lock would stop the interpreter from ending
         pass
+    orphaned.set()
     process.kill()
-    process.wait()
-    if remove:
-        shutil.rmtree(remove, ignore_errors=True)
-    os._exit(1)
 
 
 def _die_with_guard() -> None:

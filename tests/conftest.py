@@ -1,0 +1,56 @@
+"""Fixtures that every kind of test may use: the broker of the run, a broker of its own, names nobody else has."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from detector.kafka.embedded import EmbeddedBroker
+from tests.broker import ChosenBroker, chosen_broker
+
+_CHOSEN = pytest.StashKey[ChosenBroker]()
+
+
+@pytest.fixture(scope="session")
+def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
+    """Bootstrap servers of the broker that this run's tests share: take names from `unique_name` or `topic_names`."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{text}", flush=True)
+
+    with chosen_broker(say) as broker:
+        pytestconfig.stash[_CHOSEN] = broker
+        yield broker.bootstrap_servers
+
+
+@pytest.fixture
+def own_broker() -> Iterator[EmbeddedBroker]:
+    """A broker for one test, which may kill and restart it."""
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def unique_name() -> Callable[[str], str]:
+    """Makes a name of its own for a topic or a group: the base, a hyphen, eight random characters."""
+    return lambda base: f"{base}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def topic_names(unique_name: Callable[[str], str]) -> dict[str, str]:
+    """An `application_id` and one name for each public topic, all ending alike and used by this test only."""
+    ending = unique_name("")
+    roles = ("transactions", "alerts", "decisions", "dead-letters", "labels")
+    names = {role.replace("-", "_"): role + ending for role in roles}
+    return {"application_id": "fraud-detector" + ending, **names}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the broker in the report: a green run says what it ran on."""
+    chosen = config.stash.get(_CHOSEN, None)
+    if chosen is not None:
+        terminalreporter.write_line(f"kafka: {chosen.bootstrap_servers} ({chosen.what})")
