@@ -49,17 +49,21 @@ class EntityTable(NamedTuple):
     recent: NDArray[np.uint16]  # (s, width) fingerprints of each `new` feature's last distinct values, newest first
     distinct: NDArray[np.uint16]  # (s, width) fingerprints of each `distinct` feature's values ...
     distinct_s: NDArray[np.uint32]  # (s, width) ... and when each was last seen
-    next: NDArray[np.int32]  # (c,) older chunk of the chain, or of the free list
-    whole: NDArray[np.uint32]  # (c, CHUNK, 2): newest second, rows
-    sums: NDArray[np.float64]  # (c, CHUNK, 1 or 3): amount, and where needed amount², largest amount
+    chunk: NDArray[np.float64]  # (c, 1 + CHUNK * width): older chunk of the chain or of the free list, then entries
 
 
+# columns of `chain`
 HEAD, LENGTH, LIMIT = range(3)
-SECOND, ROWS = range(2)
-AMOUNT, SQUARE, LARGEST = range(3)
+
+# An entry is 2 numbers, or 4 where deviation or maximum are asked for. A chunk lies in one or two cache lines, because
+# waiting for memory is what an entity costs: its newest second and its rows share one number, exact below 2**53.
+PACKED, AMOUNT, SQUARE, LARGEST = range(4)
+ROWS_UNIT = 4_294_967_296.0
+ENTRY_ROWS_MAX = (1 << 21) - 1
+OLDER = 0
 
 SLOT_ARRAYS = ("key", "last_ms", "chain", "place", "place_s", "recent", "distinct", "distinct_s")
-CHUNK_ARRAYS = ("next", "whole", "sums")
+CHUNK_ARRAYS = ("chunk",)
 
 
 def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed: bool) -> EntityTable:
@@ -78,9 +82,7 @@ def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed:
         recent=np.zeros((slots, recent_width), np.uint16),
         distinct=np.zeros((slots, distinct_width), np.uint16),
         distinct_s=np.zeros((slots, distinct_width), np.uint32),
-        next=np.zeros(chunks, np.int32),
-        whole=np.zeros((chunks, CHUNK, 2), np.uint32),
-        sums=np.zeros((chunks, CHUNK, 3 if detailed else 1), np.float64),
+        chunk=np.zeros((chunks, 1 + CHUNK * (4 if detailed else 2)), np.float64),
     )
 
 
@@ -161,14 +163,14 @@ def forget_key_kernel(index, key, slot):
 
 
 @njit(cache=True, nogil=True)
-def free_chunks_kernel(counter, older, chunk):
-    """Put a chain of chunks, from `chunk` on, on the free list. `older` is the table's `next`."""
-    while chunk >= 0:
-        following = older[chunk]
-        older[chunk] = counter[FREE_CHUNK]
-        counter[FREE_CHUNK] = chunk
+def free_chunks_kernel(counter, chunk, first):
+    """Put a chain of chunks, from `first` on, on the free list."""
+    while first >= 0:
+        following = np.int64(chunk[first, OLDER])
+        chunk[first, OLDER] = counter[FREE_CHUNK]
+        counter[FREE_CHUNK] = first
         counter[FREE_COUNT] += 1
-        chunk = following
+        first = following
 
 
 @njit(cache=True, nogil=True)
@@ -184,7 +186,7 @@ def room_kernel(counter, slots, slots_max, chunks, cells):
 
 
 @njit(cache=True, nogil=True)
-def claim_slot_kernel(counter, index, key, last_ms, chain, older, wanted, expire_before_ms, slots_max):
+def claim_slot_kernel(counter, index, key, last_ms, chain, chunk, wanted, expire_before_ms, slots_max):
     """A slot for a key that has none: an expired entity's, a fresh one, or that of the longest unseen candidate."""
     used = counter[SLOTS]
     slot = np.int64(-1)
@@ -208,7 +210,7 @@ def claim_slot_kernel(counter, index, key, last_ms, chain, older, wanted, expire
         counter[EVICTED] += 1
     if slot < used:
         forget_key_kernel(index, key, slot)
-        free_chunks_kernel(counter, older, chain[slot, HEAD])
+        free_chunks_kernel(counter, chunk, np.int64(chain[slot, HEAD]))
     key[slot] = wanted
     last_ms[slot] = -1
     chain[slot, HEAD] = -1

@@ -181,7 +181,7 @@ def entity_kernel(
     out,
 ):
     """Rows from `row` on, in order; returns (next row, DONE or what to grow before going on)."""
-    counter, index, known, last_ms, chain, place, place_s, recent, distinct, distinct_s, older, whole, sums = table
+    counter, index, known, last_ms, chain, place, place_s, recent, distinct, distinct_s, chunk = table
     total = np.zeros((len(window_s), 4))
     longest_ms = 1000 * window_s[len(window_s) - 1]
     for i in range(row, len(event_time_ms)):
@@ -192,19 +192,19 @@ def entity_kernel(
             continue
         slot = find_slot_kernel(index, known, identity)
         if not late[i]:
-            why = room_kernel(counter, len(known), slots_max, len(older), len(index))
+            why = room_kernel(counter, len(known), slots_max, len(chunk), len(index))
             if why != DONE:
                 return i, why
             if slot < 0:
                 slot = claim_slot_kernel(
-                    counter, index, known, last_ms, chain, older, identity, watermark_ms[i] - longest_ms, slots_max
+                    counter, index, known, last_ms, chain, chunk, identity, watermark_ms[i] - longest_ms, slots_max
                 )
                 forget_sights_kernel(slot, place, place_s, recent, distinct, distinct_s)
         now_s = event_time_ms[i] // 1000
         last = np.int64(-1)
         if slot >= 0:
             last = last_ms[slot]
-            gather_kernel(chain, older, whole, sums, slot, now_s, window_s, lateness_s, total)
+            gather_kernel(chain, chunk, slot, now_s, window_s, lateness_s, total)
         else:
             total[:] = 0.0
         read_totals_kernel(i, event_time_ms[i], last, amount[i], feature, total, out)
@@ -227,7 +227,7 @@ def entity_kernel(
         )
         if late[i]:
             continue
-        append_kernel(counter, chain, older, whole, sums, slot, now_s, amount[i], window_s, lateness_s, scratch)
+        append_kernel(counter, chain, chunk, slot, now_s, amount[i], window_s, lateness_s, scratch)
         last_ms[slot] = max(last, event_time_ms[i])
         remember_kernel(i, slot, now_s, key, latitude, longitude, feature, place, place_s, recent, distinct, distinct_s)
     return len(event_time_ms), DONE

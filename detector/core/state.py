@@ -152,7 +152,9 @@ def gauges(spec: Spec, state: TaskState) -> dict[str, float]:
         "watermark_ms": float(clock[budget.EVENT_MS] - spec.allowed_lateness_ms),
         "alerts_spent": float(clock[budget.SPENT]),
         "alerts_budget": float(meter[budget.ALLOWED]),
-        "alert_threshold": max(spec.decision.alert_risk_min, 1000.0 * (1.0 - float(meter[budget.CHANCE] * np.exp(meter[budget.LOG_GAIN])))),
+        "alert_threshold": max(
+            spec.decision.alert_risk_min, 1000.0 * (1.0 - float(meter[budget.CHANCE] * np.exp(meter[budget.LOG_GAIN])))
+        ),
         "evicted": float(sum(table.counter[EVICTED] for table in state.tables)),
         "model_version": float(state.plan.members[0].pivots(state.members[0])),
     }

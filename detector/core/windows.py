@@ -15,6 +15,7 @@ from detector.core.entities import (
     AMOUNT,
     CHUNK,
     CHUNKS,
+    ENTRY_ROWS_MAX,
     FREE_CHUNK,
     FREE_COUNT,
     GRID,
@@ -22,13 +23,14 @@ from detector.core.entities import (
     LARGEST,
     LENGTH,
     LIMIT,
-    ROWS,
-    SECOND,
+    OLDER,
+    PACKED,
+    ROWS_UNIT,
     SQUARE,
     free_chunks_kernel,
 )
 
-# columns of `total` (windows, 4) and, with the second in front, of `scratch` (entries, 5)
+# columns of `total` (windows, 4), and of `scratch` (entries, 5) after the second
 T_ROWS, T_AMOUNT, T_SQUARE, T_LARGEST = range(4)
 LIMIT_MAX = 1 << 20
 
@@ -40,23 +42,26 @@ def head_used_kernel(length):
 
 
 @njit(cache=True, nogil=True)
-def gather_kernel(chain, older, whole, sums, slot, now_s, window_s, lateness_s, total):
+def gather_kernel(chain, chunk, slot, now_s, window_s, lateness_s, total):
     """Sum the entries of `slot` into `total` for the windows (now − W, now], W ascending in `window_s`.
 
     Entries after `now_s` belong to the future of a row that came out of order, and are left out.
     """
     windows = len(window_s)
     longest = window_s[windows - 1] + lateness_s
-    detailed = sums.shape[2] == 3
+    width = chunk.shape[1] // CHUNK
     for w in range(windows):
         for column in range(4):
             total[w, column] = 0.0
-    chunk = np.int64(chain[slot, HEAD])
+    here = np.int64(chain[slot, HEAD])
     used = head_used_kernel(chain[slot, LENGTH])
     w = 0
-    while chunk >= 0:
+    age = np.int64(0)
+    while here >= 0:
         for position in range(used - 1, -1, -1):
-            age = now_s - np.int64(whole[chunk, position, SECOND])
+            entry = 1 + position * width
+            rows = np.floor(chunk[here, entry + PACKED] / ROWS_UNIT)
+            age = now_s - np.int64(chunk[here, entry + PACKED] - rows * ROWS_UNIT)
             if age < 0:
                 continue
             while w > 0 and age < window_s[w - 1]:
@@ -64,16 +69,16 @@ def gather_kernel(chain, older, whole, sums, slot, now_s, window_s, lateness_s, 
             while w < windows and age >= window_s[w]:
                 w += 1
             if w < windows:
-                total[w, T_ROWS] += whole[chunk, position, ROWS]
-                total[w, T_AMOUNT] += sums[chunk, position, AMOUNT]
-                if detailed:
-                    total[w, T_SQUARE] += sums[chunk, position, SQUARE]
-                    total[w, T_LARGEST] = max(total[w, T_LARGEST], sums[chunk, position, LARGEST])
+                total[w, T_ROWS] += rows
+                total[w, T_AMOUNT] += chunk[here, entry + AMOUNT]
+                if width == 4:
+                    total[w, T_SQUARE] += chunk[here, entry + SQUARE]
+                    total[w, T_LARGEST] = max(total[w, T_LARGEST], chunk[here, entry + LARGEST])
             elif age >= longest:
                 break
         if w == windows and age >= longest:
             break
-        chunk = np.int64(older[chunk])
+        here = np.int64(chunk[here, OLDER])
         used = CHUNK
     for w in range(1, windows):
         total[w, T_ROWS] += total[w - 1, T_ROWS]
@@ -83,57 +88,56 @@ def gather_kernel(chain, older, whole, sums, slot, now_s, window_s, lateness_s, 
 
 
 @njit(cache=True, nogil=True)
-def append_kernel(counter, chain, older, whole, sums, slot, now_s, amount, window_s, lateness_s, scratch):
+def append_kernel(counter, chain, chunk, slot, now_s, amount, window_s, lateness_s, scratch):
     """Add a row: into the newest entry when both share the finest cell, else as an entry of its own."""
-    chunk = np.int64(chain[slot, HEAD])
+    width = chunk.shape[1] // CHUNK
+    here = np.int64(chain[slot, HEAD])
     used = head_used_kernel(chain[slot, LENGTH])
     cell = max(1, window_s[0] // GRID)
-    if used == 0 or np.int64(whole[chunk, used - 1, SECOND]) // cell != now_s // cell:
+    rows = 0.0
+    second = np.int64(-1)
+    if used > 0:
+        packed = chunk[here, 1 + (used - 1) * width + PACKED]
+        rows = np.floor(packed / ROWS_UNIT)
+        second = np.int64(packed - rows * ROWS_UNIT)
+    if second < 0 or second // cell != now_s // cell or rows >= ENTRY_ROWS_MAX:
         if used == CHUNK and chain[slot, LENGTH] >= chain[slot, LIMIT]:
-            compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, lateness_s, scratch)
-            chunk = np.int64(chain[slot, HEAD])
+            compact_kernel(counter, chain, chunk, slot, now_s, window_s, lateness_s, scratch)
+            here = np.int64(chain[slot, HEAD])
             used = head_used_kernel(chain[slot, LENGTH])
         if used == 0 or used == CHUNK:
-            fresh = take_chunk_kernel(counter, older, whole, sums)
-            older[fresh] = chunk
+            fresh = take_chunk_kernel(counter, chunk)
+            chunk[fresh, OLDER] = here
             chain[slot, HEAD] = fresh
-            chunk = fresh
+            here = fresh
             used = 0
         chain[slot, LENGTH] += 1
-        whole[chunk, used, SECOND] = now_s
+        second = now_s
+        rows = 0.0
         used += 1
-    position = used - 1
-    whole[chunk, position, SECOND] = max(np.int64(whole[chunk, position, SECOND]), now_s)
-    whole[chunk, position, ROWS] += np.uint32(1)
+    entry = 1 + (used - 1) * width
+    chunk[here, entry + PACKED] = (rows + 1.0) * ROWS_UNIT + max(second, now_s)
     if not np.isnan(amount):  # a row without an amount counts, and adds nothing to the sums
-        sums[chunk, position, AMOUNT] += amount
-        if sums.shape[2] == 3:
-            sums[chunk, position, SQUARE] += amount * amount
-            sums[chunk, position, LARGEST] = max(sums[chunk, position, LARGEST], amount)
+        chunk[here, entry + AMOUNT] += amount
+        if width == 4:
+            chunk[here, entry + SQUARE] += amount * amount
+            chunk[here, entry + LARGEST] = max(chunk[here, entry + LARGEST], amount)
 
 
 @njit(cache=True, nogil=True)
-def take_chunk_kernel(counter, older, whole, sums):
+def take_chunk_kernel(counter, chunk):
     """A chunk from the free list, or the next fresh one; `room_kernel` has made sure that there is one."""
-    chunk = counter[FREE_CHUNK]
-    if chunk >= 0:
-        counter[FREE_CHUNK] = older[chunk]
+    taken = counter[FREE_CHUNK]
+    if taken >= 0:
+        counter[FREE_CHUNK] = np.int64(chunk[taken, OLDER])
         counter[FREE_COUNT] -= 1
     else:
-        chunk = counter[CHUNKS]
+        taken = counter[CHUNKS]
         counter[CHUNKS] += 1
-    clear_kernel(whole, sums, chunk, 0)
-    return chunk
-
-
-@njit(cache=True, nogil=True)
-def clear_kernel(whole, sums, chunk, first):
-    """Zero a chunk from entry `first` on: unused entries are saved with the rest, and add nothing when read."""
-    for position in range(first, CHUNK):
-        whole[chunk, position, SECOND] = 0
-        whole[chunk, position, ROWS] = 0
-        for column in range(sums.shape[2]):
-            sums[chunk, position, column] = 0.0
+    # unused entries are saved with the rest: they must not hold what was there before
+    for column in range(1, chunk.shape[1]):
+        chunk[taken, column] = 0.0
+    return taken
 
 
 @njit(cache=True, nogil=True)
@@ -146,62 +150,68 @@ def cell_kernel(time_s, age_s, window_s):
 
 
 @njit(cache=True, nogil=True)
-def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, lateness_s, scratch):
+def compact_kernel(counter, chain, chunk, slot, now_s, window_s, lateness_s, scratch):
     """Drop the entries that every row to come will find too old; merge neighbours that share a cell."""
+    width = chunk.shape[1] // CHUNK
     kept = 0
     last_cell = -2
-    chunk = np.int64(chain[slot, HEAD])
+    here = np.int64(chain[slot, HEAD])
     used = head_used_kernel(chain[slot, LENGTH])
-    while chunk >= 0:
+    while here >= 0:
         for position in range(used - 1, -1, -1):
-            time_s = np.int64(whole[chunk, position, SECOND])
+            entry = 1 + position * width
+            rows = np.floor(chunk[here, entry + PACKED] / ROWS_UNIT)
+            time_s = np.int64(chunk[here, entry + PACKED] - rows * ROWS_UNIT)
             age = now_s - time_s
             if age >= window_s[len(window_s) - 1] + lateness_s:
                 continue
             # a row may still come that is `lateness_s` earlier: keep the cells of that younger age
             cell = cell_kernel(time_s, max(0, age - lateness_s), window_s)
-            if (cell < 0 or cell != last_cell or kept == 0) and kept < len(scratch):
+            fits = cell >= 0 and cell == last_cell and kept > 0 and scratch[kept - 1, 1] + rows <= ENTRY_ROWS_MAX
+            if not fits and kept < len(scratch):
                 for column in range(5):
                     scratch[kept, column] = 0.0
                 kept += 1
             last_cell = cell
             row = kept - 1
             scratch[row, 0] = max(scratch[row, 0], time_s)
-            scratch[row, 1] += whole[chunk, position, ROWS]
-            scratch[row, 2] += sums[chunk, position, AMOUNT]
-            if sums.shape[2] == 3:
-                scratch[row, 3] += sums[chunk, position, SQUARE]
-                scratch[row, 4] = max(scratch[row, 4], sums[chunk, position, LARGEST])
-        chunk = np.int64(older[chunk])
+            scratch[row, 1] = min(scratch[row, 1] + rows, ENTRY_ROWS_MAX)
+            scratch[row, 2] += chunk[here, entry + AMOUNT]
+            if width == 4:
+                scratch[row, 3] += chunk[here, entry + SQUARE]
+                scratch[row, 4] = max(scratch[row, 4], chunk[here, entry + LARGEST])
+        here = np.int64(chunk[here, OLDER])
         used = CHUNK
-    write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept)
+    write_back_kernel(counter, chain, chunk, slot, scratch, kept)
     chain[slot, LIMIT] = min(LIMIT_MAX, kept + max(4 * CHUNK, kept // 4))
 
 
 @njit(cache=True, nogil=True)
-def write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept):
+def write_back_kernel(counter, chain, chunk, slot, scratch, kept):
     """Lay the kept entries, newest first in `scratch`, over the chain again; free the chunks left over."""
-    chunk = np.int64(chain[slot, HEAD])
+    width = chunk.shape[1] // CHUNK
+    here = np.int64(chain[slot, HEAD])
     previous = np.int64(-1)
     used = head_used_kernel(kept)
-    entry = 0
-    while entry < kept:
+    row = 0
+    while row < kept:
+        for column in range(1, chunk.shape[1]):
+            chunk[here, column] = 0.0
         for position in range(used - 1, -1, -1):
-            whole[chunk, position, SECOND] = np.int64(scratch[entry, 0])
-            whole[chunk, position, ROWS] = np.int64(scratch[entry, 1])
-            for column in range(sums.shape[2]):
-                sums[chunk, position, column] = scratch[entry, 2 + column]
-            entry += 1
-        clear_kernel(whole, sums, chunk, used)
-        previous = chunk
-        chunk = np.int64(older[chunk])
+            entry = 1 + position * width
+            chunk[here, entry + PACKED] = scratch[row, 1] * ROWS_UNIT + scratch[row, 0]
+            for column in range(1, width):
+                chunk[here, entry + column] = scratch[row, 1 + column]
+            row += 1
+        previous = here
+        here = np.int64(chunk[here, OLDER])
         used = CHUNK
     if previous >= 0:
-        older[previous] = -1
+        chunk[previous, OLDER] = -1.0
     else:
         chain[slot, HEAD] = -1
     chain[slot, LENGTH] = kept
-    free_chunks_kernel(counter, older, chunk)
+    free_chunks_kernel(counter, chunk, here)
 
 
 def scratch_entries(window_s: NDArray[np.int64], lateness_s: int) -> int:
