@@ -1,0 +1,1 @@
+"""Producers: simulated payments with labelled fraud, and files replayed as streams. They import `schemas` only."""

@@ -6,6 +6,7 @@ Law: the bytes depend on the rows, the start and the seed alone. Fields that a p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -53,15 +54,16 @@ class LabelRow(msgspec.Struct, omit_defaults=True):
 class Batch:
     """Encoded transactions in event-time order: `keys` (n,) text or None, `payloads` (n,) JSON, `event_time_ms` int64
     (n,) since the epoch, and the labels of some of them: `label_row` int64 (m,) rows of this batch, `label_keys`,
-    `label_payloads` (m,); `fraud_count` rows are fraud. A label is known at its row's event time plus the delay."""
+    `label_payloads` (m,); `fraud` bool (n,). A label is known at its row's event time plus the delay.
+    """
 
-    keys: list[str] | list[None]
+    keys: list[str | None]
     payloads: list[bytes]
     event_time_ms: IntArray
     label_row: IntArray
-    label_keys: list[str]
+    label_keys: list[str | None]
     label_payloads: list[bytes]
-    fraud_count: int
+    fraud: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -79,9 +81,9 @@ class Encoder:
         self._customers = _names("customer-%06d", len(world.customer_region))
         self._merchants = _names("merchant-%05d", len(world.merchant_region))
         # The last entry of each table is what NONE finds.
-        self._terminals = np.append(_names("terminal-%05d", len(world.terminal_region)), None)
-        self._latitude = np.append(world.terminal_latitude.astype(object), None)
-        self._longitude = np.append(world.terminal_longitude.astype(object), None)
+        self._terminals = _table([*_names("terminal-%05d", len(world.terminal_region)).tolist(), None])
+        self._latitude = _table([*world.terminal_latitude.tolist(), None])
+        self._longitude = _table([*world.terminal_longitude.tolist(), None])
         self._mcc = np.array(MCC, object)[world.merchant_mcc]
         self._country = np.array([region.country for region in REGIONS], object)[world.merchant_region]
         self._currency = np.array([region.currency for region in REGIONS], object)[world.customer_region]
@@ -112,9 +114,9 @@ class Encoder:
             _devices(rows.device),
         )
         label_row = np.flatnonzero(labelled)
-        keys: list[str] | list[None] = [None] * n
+        keys: list[str | None] = [None] * n
         if self._key is not None:
-            keys = customers if self._key == "customer_id" else cards
+            keys = list(customers if self._key == "customer_id" else cards)
         return Batch(
             keys=keys,
             payloads=list(map(self._encode, map(TransactionRow, *columns))),
@@ -125,7 +127,7 @@ class Encoder:
                 self._label(ids[row], int(event_time_ms[row]), cards[row], int(rows.scenario[row]))
                 for row in label_row.tolist()
             ],
-            fraud_count=int(np.count_nonzero(rows.scenario)),
+            fraud=rows.scenario > 0,
         )
 
     def _label(self, transaction_id: str, event_time_ms: int, card: str, scenario: int) -> bytes:
@@ -141,7 +143,11 @@ class Encoder:
 
 
 def _names(pattern: str, count: int) -> NDArray[np.object_]:
-    return np.array([pattern % index for index in range(count)], object)
+    return _table([pattern % index for index in range(count)])
+
+
+def _table(values: list[Any]) -> NDArray[np.object_]:
+    return np.array(values, object)
 
 
 def _addresses(code: IntArray) -> list[str | None]:
@@ -153,6 +159,4 @@ def _addresses(code: IntArray) -> list[str | None]:
 
 
 def _devices(code: IntArray) -> list[str | None]:
-    return [
-        None if value < 0 else f"device-{value * DEVICE_MIX & DEVICE_MASK:010x}" for value in code.tolist()
-    ]
+    return [None if value < 0 else f"device-{value * DEVICE_MIX & DEVICE_MASK:010x}" for value in code.tolist()]

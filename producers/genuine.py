@@ -3,7 +3,7 @@
 Law: day *d* depends on the world, its seed and the days before it, never on how the output is cut or paced.
 
 The handbook's day: payments Poisson with the customer's rate; times normal around noon (standard deviation 20,000 s),
-those outside of the day dropped; amounts normal, redrawn uniform in 0–2 × mean where negative; a terminal near the home.
+those outside of the day dropped; amounts normal, redrawn uniform in 0–2 × mean where negative; a terminal near home.
 Added: a share of payments online (device and address, no terminal), now and then a trip: its payments happen near a
 host's home in another region, and nothing at a terminal on the days of travel.
 """
@@ -63,7 +63,7 @@ def genuine_day(world: World, trips: Trips, rng: np.random.Generator, day: int) 
     customer = np.repeat(np.arange(len(world.customer_region)), rng.poisson(world.customer_tx_per_day))
     within_day = rng.normal(NOON_MS, TIME_DEVIATION_MS, len(customer))
     kept = (within_day > 0) & (within_day < DAY_MS)
-    customer, within_day = customer[kept], within_day[kept].astype(np.int64)
+    customer, time_ms = customer[kept], day * DAY_MS + within_day[kept].astype(np.int64)
     n = len(customer)
     host = trips.host[customer]
     place = np.where(host == NONE, customer, host)
@@ -72,7 +72,7 @@ def genuine_day(world: World, trips: Trips, rng: np.random.Generator, day: int) 
     terminal = pick(rng, world.near, world.near_start, place)
     second = world.second_card[customer]
     return Rows(
-        time_ms=day * DAY_MS + within_day,
+        time_ms=time_ms,
         customer=customer,
         card=np.where((second != NONE) & (rng.random(n) < SECOND_CARD_USE), second, customer),
         merchant=np.where(online, online_merchant(world, rng, customer), world.terminal_merchant[terminal]),
@@ -99,7 +99,8 @@ def profile_amount(rng: np.random.Generator, mean: FloatArray) -> FloatArray:
 
 def to_cents(amount: FloatArray) -> FloatArray:
     """Two decimals, at least one cent."""
-    return np.maximum(np.round(amount, 2), AMOUNT_MIN)
+    rounded: FloatArray = np.round(amount, 2)
+    return np.maximum(rounded, AMOUNT_MIN)
 
 
 def online_merchant(world: World, rng: np.random.Generator, customer: IntArray) -> IntArray:
@@ -108,8 +109,9 @@ def online_merchant(world: World, rng: np.random.Generator, customer: IntArray) 
     abroad = rng.random(len(customer)) < ONLINE_ABROAD_SHARE
     low = np.where(abroad, 0, world.online_start[region])
     high = np.where(abroad, len(world.online), world.online_start[region + 1])
-    rank = rng.random(len(customer)) ** 2
-    return world.online[low + (rank * (high - low)).astype(np.int64)]
+    rank: FloatArray = rng.random(len(customer)) ** 2
+    at: IntArray = low + (rank * (high - low)).astype(np.int64)
+    return world.online[at]
 
 
 def _address(world: World, rng: np.random.Generator, customer: IntArray, place: IntArray) -> IntArray:

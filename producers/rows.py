@@ -26,7 +26,8 @@ SCENARIOS = (
 class Rows:
     """Columns of shape (n,): `time_ms` int64, milliseconds since the simulation's start; `customer`, `card`,
     `merchant` indices into the world; `terminal` likewise, NONE where the payment was online; `amount` in units of
-    currency; `ip`, `device` codes that `encoding` writes out, NONE at a terminal; `scenario` indexes SCENARIOS."""
+    currency; `ip`, `device` codes that `encoding` writes out, NONE at a terminal; `scenario` indexes SCENARIOS.
+    """
 
     time_ms: IntArray
     customer: IntArray

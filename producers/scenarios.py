@@ -22,8 +22,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from producers.genuine import ADDRESSES, DAY_MS, MOBILE_ADDRESSES, pick, profile_amount, to_cents
+from producers.genuine import ADDRESSES, DAY_MS, MOBILE_ADDRESSES, to_cents
 from producers.rows import NONE, SCENARIOS, Rows, concatenate
 from producers.world import AMOUNT_MEAN_MAX, IntArray, World, region_distance_km, share_above_large
 
@@ -141,7 +142,9 @@ class Fraud:
         burst = np.repeat(np.arange(bursts), tests + 1)  # the last of a burst is the large payment
         last = np.zeros(len(burst), np.bool_)
         last[np.cumsum(tests + 1) - 1] = True
-        gap = np.where(last, rng.integers(MINUTE_MS, 10 * MINUTE_MS, len(burst)), rng.integers(5_000, 40_000, len(burst)))
+        gap = np.where(
+            last, rng.integers(MINUTE_MS, 10 * MINUTE_MS, len(burst)), rng.integers(5_000, 40_000, len(burst))
+        )
         elapsed = np.cumsum(gap)
         elapsed -= np.repeat(elapsed[np.cumsum(tests + 1) - tests - 1], tests + 1)
         rows = self._online(
@@ -154,7 +157,9 @@ class Fraud:
         scale = world.options.amount_scale
         large = world.customer_amount_mean[rows.customer] * rng.uniform(4, 10, len(burst))
         rows.amount = to_cents(np.where(last, large, rng.uniform(0.2, 2.0, len(burst)) * scale))
-        return rows.take(~last | (rng.random(bursts) < LARGE_AFTER_TESTS)[burst])
+        large_follows: NDArray[np.bool_] = rng.random(bursts) < LARGE_AFTER_TESTS
+        kept: NDArray[np.bool_] = ~last | large_follows[burst]
+        return rows.take(kept)
 
     def _account_takeover(self, rng: np.random.Generator, events: int, day: int) -> Rows:
         world = self.world
@@ -178,7 +183,8 @@ class Fraud:
         # Unusual for a small spender and for a large one: a multiple of the own mean plus a part of the largest mean.
         floor = AMOUNT_MEAN_MAX * world.options.amount_scale
         rows.amount = to_cents(
-            world.customer_amount_mean[rows.customer] * rng.uniform(1, 4, len(event)) + floor * rng.uniform(0.5, 2, len(event))
+            world.customer_amount_mean[rows.customer] * rng.uniform(1, 4, len(event))
+            + floor * rng.uniform(0.5, 2, len(event))
         )
         return rows
 

@@ -29,7 +29,8 @@ _DAY_SHIFT = 1_000  # seeds must not be negative; days before the start are
 class SimulatorOptions:
     """What is simulated. `days` 0 never ends; `start_ms` is a midnight, UTC, milliseconds since the epoch;
     `fraud_share` of the payments are fraud, of the chosen `scenarios`; every fraud and `label_genuine_share` of the
-    rest get a label, known `label_delay_ms` (event time) after the payment; `key` is the role of the record key."""
+    rest get a label, known `label_delay_ms` (event time) after the payment; `key` is the role of the record key.
+    """
 
     world: WorldOptions = field(default_factory=WorldOptions)
     days: int = 30

@@ -63,7 +63,7 @@ ONLINE_MCC = ("5815", "5816", "4899", "5964", "5045", "4511", "8398")
 
 @dataclass(frozen=True, slots=True)
 class WorldOptions:
-    """Sizes and scale of a world. `amount_scale` multiplies every amount of the handbook (its unit: one currency unit)."""
+    """Sizes and scale of a world. `amount_scale` multiplies the handbook's amounts, which are in units of currency."""
 
     customers: int = 5_000
     terminals: int = 10_000
@@ -153,9 +153,7 @@ def build_world(options: WorldOptions) -> World:
     )
 
 
-def _draw_merchants(
-    rng: np.random.Generator, count: int, weights: FloatArray
-) -> tuple[IntArray, NDArray[np.bool_]]:
+def _draw_merchants(rng: np.random.Generator, count: int, weights: FloatArray) -> tuple[IntArray, NDArray[np.bool_]]:
     region = rng.choice(len(REGIONS), count, p=weights)
     is_online = rng.random(count) < ONLINE_MERCHANT_SHARE
     is_online[0] = True  # there is always somebody to buy from
@@ -190,7 +188,8 @@ def _terminals_near(
     customer_region: IntArray, home_km: FloatArray, terminal_region: IntArray, terminal_km: FloatArray
 ) -> tuple[IntArray, IntArray]:
     """Terminals of the own region within the radius of each home (at most TERMINALS_NEAR_MAX, by rotation, so that all
-    stay equally popular); the nearest one where there is none."""
+    stay equally popular); the nearest one where there is none.
+    """
     count = np.zeros(len(customer_region), np.int64)
     chunks: list[tuple[IntArray, IntArray]] = []
     for region in range(len(REGIONS)):
@@ -234,7 +233,8 @@ def region_distance_km() -> FloatArray:
         np.sin((latitude[:, None] - latitude) / 2) ** 2
         + np.cos(latitude[:, None]) * np.cos(latitude) * np.sin((longitude[:, None] - longitude) / 2) ** 2
     )
-    return 2 * 6371.0 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))
+    distance: FloatArray = 2 * 6371.0 * np.arcsin(np.sqrt(np.clip(half, 0, 1)))
+    return distance
 
 
 def share_above_large(world: World) -> float:

@@ -34,6 +34,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from schemas.mapping import ID_ROLES, NUMERIC_FORMATS, Mapping, split_path
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -69,9 +71,10 @@ def payloads(
     """Batches of at most `batch_rows` JSON objects, one a row, in file order.
 
     `columns` keeps these only (all must exist in Parquet and CSV; a JSON line may lack some); `limit` stops after so
-    many rows; `text_columns` are never read as numbers, so that an id such as "00123" and "123" stay what they are
-    (CSV only: the other formats know their types). The format follows the file's ending; `.gz` after it is undone for
-    CSV and JSON Lines. Memory is bounded by a batch and, for Parquet, one row group's pages.
+    many rows; `text_columns` are never read as numbers, so that an id such as "00123" and "123" stay what they are (CSV
+    only: the other formats know their types; the function `text_columns` tells them from a mapping). The format follows
+    the file's ending; `.gz` after it is undone for CSV and JSON Lines. Memory is bounded by a batch and, for Parquet,
+    one row group's pages.
 
     Raises FileError: no such file, unknown ending, unknown column, broken content; ImportError names the extra `files`
     where Parquet is read without pyarrow.
@@ -106,6 +109,14 @@ def row_count(path: Path) -> int | None:
         return None
     with _open_parquet(path) as file:
         return int(file.metadata.num_rows)
+
+
+def text_columns(mapping: Mapping) -> frozenset[str]:
+    """The columns that this mapping reads as text, for `payloads`: ids, and event time where it is written as text."""
+    paths = [path for role, path in mapping.fields.items() if role in ID_ROLES]
+    if "event_time" in mapping.fields and mapping.time_format not in NUMERIC_FORMATS:
+        paths.append(mapping.fields["event_time"])
+    return frozenset(split_path(path)[0] for path in paths)
 
 
 def _limited(batches: Iterator[list[bytes]], limit: int) -> Iterator[list[bytes]]:

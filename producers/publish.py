@@ -1,0 +1,247 @@
+"""The Kafka producer: records out in order, none lost while the broker is away, every failure said in plain words.
+
+Contract: idempotent (`enable.idempotence`, acks=all), so retries neither duplicate nor reorder; a full queue holds the
+caller up. `send` returning means queued; `close` returning 0 means that the broker has acknowledged all. While the
+broker is away it says so once and keeps trying; with `wait` off it raises Unavailable instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from threading import Event
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from schemas.topics import TOPICS
+
+EX_INPUT, EX_UNAVAILABLE, EX_CONFIG = 65, 69, 78
+POLL_FULL_S = 0.05
+CONNECT_S = 5.0
+CLOSE_S_MAX = 10.0  # to deliver what is queued when stopped while the broker is away
+DELIVERY_MS_MAX = 30_000  # with waiting off
+
+DEFAULTS: dict[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "batch.size": 1_000_000,
+    "queue.buffering.max.messages": 200_000,
+    "queue.buffering.max.kbytes": 262_144,
+    "partitioner": "consistent_random",  # CRC32 of the key: a card's records share a partition
+    "log_level": 2,  # what matters arrives in the error callback
+}
+_CONFIG_ERRORS = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.TOPIC_AUTHORIZATION_FAILED,
+                  KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED)  # fmt: skip
+
+
+class PublishError(Exception):
+    """Publishing cannot go on; `exit_code` says why to the shell."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Unavailable(PublishError):
+    """The broker does not answer, and waiting is off."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, EX_UNAVAILABLE)
+
+
+class Publisher:
+    """One producer. `options` override any librdkafka property; `tell` takes a line for people; `stop` ends waits.
+
+    Raises PublishError (78) where librdkafka refuses the options. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        options: Mapping[str, str] | None = None,
+        wait: bool = True,
+        tell: Callable[[str], None] = print,
+        stop: Event | None = None,
+    ) -> None:
+        self._servers = bootstrap_servers
+        self._wait = wait
+        self._tell = tell
+        self._stop = stop or Event()
+        self._fault: PublishError | None = None
+        self._away_since_s: float | None = None
+        self._queued_away = 0
+        self._undelivered = 0
+        self._config: dict[str, Any] = {
+            "bootstrap.servers": bootstrap_servers,
+            **DEFAULTS,
+            "message.timeout.ms": 0 if wait else DELIVERY_MS_MAX,  # 0: as long as it takes
+            **(options or {}),
+            "delivery.report.only.error": True,
+        }
+        try:
+            self._producer = Producer({**self._config, "error_cb": self._on_error, "on_delivery": self._on_delivery})
+        except (KafkaException, TypeError, ValueError) as error:
+            raise PublishError(f"Kafka options: {_words(error)}; correct --kafka-option", EX_CONFIG) from error
+
+    def connect(self, topics: Mapping[str, str], partitions: int = 0) -> bool:
+        """Waits for the broker, then makes sure that the topics exist. True when ready, False when stopped meanwhile.
+
+        `topics`: role of `schemas.topics.TOPICS` → name. Missing ones are made with so many partitions and the table's
+        settings; with 0 they are an error (78). With `wait` off raises Unavailable when the broker has not answered
+        within CONNECT_S.
+        """
+        while not self._stop.is_set():
+            try:
+                known = self._producer.list_topics(timeout=CONNECT_S).topics
+            except KafkaException as error:
+                self._producer.poll(0)
+                self._raise_fault()
+                if not self._wait:
+                    raise Unavailable(f"expected a Kafka broker at {self._servers}: {_words(error)}") from error
+                self._away()
+                self._stop.wait(0.5)
+                continue
+            self._back()
+            missing = {role: topic for role, topic in topics.items() if topic not in known}
+            if missing and not partitions:
+                names = ", ".join(topics.values())
+                raise PublishError(
+                    f"expected the topics {names} at {self._servers}, found no {', '.join(missing.values())}: "
+                    "make them with `detector topics create`, or give --partitions",
+                    EX_CONFIG,
+                )
+            if missing:
+                self._create(missing, partitions)
+            return True
+        return False
+
+    def send(self, topic: str, keys: Sequence[str | None], values: Sequence[bytes]) -> int:
+        """Queues the records in order; returns how many (fewer only when stopped while the queue was full).
+
+        Raises PublishError: a record refused (65 too large), a delivery given up, a fatal client error.
+        """
+        produce = self._producer.produce
+        sent = 0
+        for key, value in zip(keys, values, strict=True):
+            while True:
+                try:
+                    produce(topic, value, key)
+                    break
+                except BufferError:
+                    self._producer.poll(POLL_FULL_S)
+                    self._raise_fault()
+                    self._note_progress(0)
+                    if self._stop.is_set() and self._away_since_s is not None:
+                        return sent
+                except KafkaException as error:
+                    raise self._refused(topic, value, error) from error
+            sent += 1
+        self._producer.poll(0)
+        self._raise_fault()
+        self._note_progress(sent)
+        return sent
+
+    def close(self) -> int:
+        """Delivers what is queued; returns how many records were not delivered (0: all arrived).
+
+        Waits as long as the broker answers; while it is away, on if waiting is on and nobody stops us, else
+        CLOSE_S_MAX.
+        """
+        give_up_s: float | None = None
+        while (left := self._producer.flush(0.5)) and self._fault is None:
+            self._note_progress(0)
+            if self._away_since_s is None or (self._wait and not self._stop.is_set()):
+                give_up_s = None
+                continue
+            now_s = time.monotonic()
+            give_up_s = give_up_s or now_s + CLOSE_S_MAX
+            if now_s > give_up_s:
+                break
+        self._undelivered += left
+        self._producer.purge()
+        self._producer.flush(1)
+        return self._undelivered
+
+    @property
+    def fault(self) -> PublishError | None:
+        """What went wrong for good, if anything did."""
+        return self._fault
+
+    def _create(self, topics: Mapping[str, str], partitions: int) -> None:
+        security = {
+            name: value for name, value in self._config.items() if name.startswith(("sasl.", "ssl.", "security."))
+        }
+        admin = AdminClient({"bootstrap.servers": self._servers, "log_level": 2, **security})
+        wanted = [NewTopic(topic, partitions, config=TOPICS[role].config()) for role, topic in topics.items()]
+        for topic, made in admin.create_topics(wanted).items():
+            try:
+                made.result(timeout=30)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise PublishError(f"topic {topic} could not be made: {_words(error)}", EX_CONFIG) from error
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _CONFIG_ERRORS:
+            self._fault = PublishError(f"{self._servers} refuses us: {error.str()}; check --kafka-option", EX_CONFIG)
+        elif error.fatal():
+            self._fault = PublishError(f"the Kafka client gave up: {error.str()}", EX_UNAVAILABLE)
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._away()
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is None or error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
+            return
+        self._undelivered += 1
+        if self._fault is None:
+            where = f"topic {message.topic()}"
+            if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+                self._fault = PublishError(f"{where} does not exist any more: make it again", EX_CONFIG)
+            elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                self._fault = PublishError(f"{where}: a record is larger than the topic allows", EX_INPUT)
+            else:
+                self._fault = Unavailable(f"{where}: records could not be delivered: {error.str()}")
+
+    def _refused(self, topic: str, value: bytes, error: KafkaException) -> PublishError:
+        if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return PublishError(
+                f"topic {topic}: expected records within message.max.bytes, found one of {len(value):,} bytes; "
+                "leave it out or raise the limit (--kafka-option message.max.bytes=...)",
+                EX_INPUT,
+            )
+        return PublishError(f"topic {topic}: {_words(error)}", EX_CONFIG)
+
+    def _raise_fault(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+
+    def _away(self) -> None:
+        if self._away_since_s is None:
+            self._away_since_s = time.monotonic()
+            self._queued_away = len(self._producer)
+            then = "trying on, nothing is lost; Ctrl-C stops" if self._wait else "waiting is off"
+            self._tell(f"no Kafka broker answers at {self._servers}: {then}")
+
+    def _note_progress(self, sent: int) -> None:
+        """Only failures are reported, so a shrinking queue is how we see that the broker is back."""
+        if self._away_since_s is not None:
+            expected = self._queued_away + sent
+            self._queued_away = len(self._producer)
+            if self._queued_away < expected:
+                self._back()
+
+    def _back(self) -> None:
+        if self._away_since_s is not None:
+            self._tell(
+                f"the broker at {self._servers} answers again after {time.monotonic() - self._away_since_s:.0f} s"
+            )
+            self._away_since_s = None
+
+
+def _words(error: BaseException) -> str:
+    first = error.args[0] if error.args else error
+    return first.str() if isinstance(first, KafkaError) else str(first)

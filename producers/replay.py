@@ -1,0 +1,161 @@
+"""A file's rows as a stream of their own JSON: payloads from `schemas.files`, keys, times and labels by the mapping.
+
+Law: the payload of a row is what `schemas.files.payloads` says, untouched; the mapping only reads it. A row whose key
+or time cannot be read is published all the same (without key; due with the row before it): judging it is the
+detector's task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from producers.encoding import Batch, LabelRow
+from schemas.files import payloads, text_columns
+from schemas.mapping import Mapping, split_path
+from schemas.times import pattern_ms, rfc3339_ms
+
+KEY_ROLES = ("card_id", "customer_id")
+
+
+class ReplayError(ValueError):
+    """The mapping and the file do not fit together; the message says what to change."""
+
+
+class Reader:
+    """Reads a few members of JSON objects by path, skipping the rest. `paths`: name → path as in the mapping."""
+
+    def __init__(self, paths: dict[str, str]) -> None:
+        split = {name: split_path(path) for name, path in paths.items()}
+        tops = list(dict.fromkeys(path[0] for path in split.values()))
+        attributes = {top: f"member_{index}" for index, top in enumerate(tops)}
+        row = msgspec.defstruct(
+            "Row",
+            [(attribute, Any, None) for attribute in attributes.values()],
+            rename={attribute: top for top, attribute in attributes.items()},
+        )
+        self._decoder = msgspec.json.Decoder(row)
+        self._paths = {name: (attributes[path[0]], path[1:]) for name, path in split.items()}
+
+    def read(self, payload: bytes) -> dict[str, Any]:
+        """Name → value, None where absent; all None where the payload is not a JSON object."""
+        try:
+            row = self._decoder.decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return dict.fromkeys(self._paths)
+        values = {}
+        for name, (attribute, rest) in self._paths.items():
+            value = getattr(row, attribute)
+            for part in rest:
+                value = value.get(part) if isinstance(value, dict) else None
+            values[name] = value
+        return values
+
+
+def replay_batches(
+    path: Path,
+    mapping: Mapping,
+    labels_column: str | None = None,
+    label_delay_ms: int = 0,
+    needs_time: bool = False,
+    limit: int | None = None,
+) -> Iterator[Batch]:
+    """The file's rows as batches, in file order.
+
+    Keyed by the first of KEY_ROLES that the mapping has. With `labels_column` (a path; 1, true, or text of them is
+    fraud, 0 and false genuine, absent unknown) every row of known truth is labelled. `event_time_ms` is read where
+    `needs_time` or labels ask for it, else 0.
+
+    Raises FileError; ReplayError where labels or time are asked for and the mapping does not say where to find them.
+    """
+    key_role = next((role for role in KEY_ROLES if role in mapping.fields), None)
+    if (labels_column or needs_time) and "event_time" not in mapping.fields:
+        raise ReplayError(
+            "expected event_time under [input.fields] to follow the file's own time; use --rate, or map it"
+        )
+    if labels_column and "transaction_id" not in mapping.fields:
+        raise ReplayError(
+            "expected transaction_id under [input.fields], which labels refer to; map it, or leave --labels-column out"
+        )
+    paths = {"key": mapping.fields[key_role]} if key_role else {}
+    if labels_column or needs_time:
+        paths["time"] = mapping.fields["event_time"]
+    if labels_column:
+        paths |= {"id": mapping.fields["transaction_id"], "truth": labels_column}
+    reader = Reader(paths) if paths else None
+    to_ms = event_time_reader(mapping)
+    latest_ms = 0
+    for rows in payloads(path, limit=limit, text_columns=text_columns(mapping)):
+        values = [reader.read(payload) for payload in rows] if reader else []
+        batch = _batch(rows, values, to_ms if "time" in paths else None, latest_ms, label_delay_ms)
+        latest_ms = int(batch.event_time_ms[-1])
+        yield batch
+
+
+def _batch(
+    rows: list[bytes],
+    values: list[dict[str, Any]],
+    to_ms: Callable[[Any], int | None] | None,
+    latest_ms: int,
+    label_delay_ms: int,
+) -> Batch:
+    keys: list[str | None] = [as_key(value.get("key")) for value in values] if values else [None] * len(rows)
+    times = np.zeros(len(rows), np.int64)
+    if to_ms is not None:
+        for row, value in enumerate(values):
+            time_ms = to_ms(value["time"])
+            times[row] = latest_ms = latest_ms if time_ms is None else time_ms
+    fraud = np.zeros(len(rows), np.bool_)
+    label_row: list[int] = []
+    label_keys: list[str | None] = []
+    label_payloads: list[bytes] = []
+    for row, value in enumerate(values):
+        truth, identity = as_truth(value.get("truth")), as_key(value.get("id"))
+        if truth is None or identity is None:
+            continue
+        fraud[row] = truth
+        label_row.append(row)
+        label_keys.append(keys[row])
+        label = LabelRow(identity, int(times[row]) + label_delay_ms, truth, keys[row])
+        label_payloads.append(msgspec.json.encode(label))
+    return Batch(keys, rows, times, np.array(label_row, np.int64), label_keys, label_payloads, fraud)
+
+
+def event_time_reader(mapping: Mapping) -> Callable[[Any], int | None]:
+    """A function from a JSON value to milliseconds since the epoch by the mapping's time format, None where it is not
+    a time in it.
+    """
+    form, origin_ms = mapping.time_format, mapping.time_origin_ms
+    if form == "epoch_ms":
+        return lambda value: value if isinstance(value, int) and abs(value) < 1 << 53 else None
+    if form in ("epoch_s", "seconds_since"):
+        return lambda value: (
+            origin_ms + round(value * 1_000) if isinstance(value, int | float) and abs(value) < 1e12 else None
+        )
+
+    def text_ms(value: Any) -> int | None:
+        try:
+            return rfc3339_ms(value) if form == "rfc3339" else pattern_ms(value, form)
+        except (TypeError, ValueError):
+            return None
+
+    return text_ms
+
+
+def as_key(value: Any) -> str | None:
+    """An id as text; None where it is none."""
+    if isinstance(value, str):
+        return value or None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def as_truth(value: Any) -> bool | None:
+    """1, true and their text → True; 0, false and theirs → False; anything else is unknown."""
+    text = str(value).strip().lower()
+    if text in ("1", "1.0", "true"):
+        return True
+    return False if text in ("0", "0.0", "false") else None
