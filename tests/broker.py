@@ -49,7 +49,9 @@ def chosen_broker(say: Callable[[str], None]) -> Iterator[ChosenBroker]:
             finally:
                 container.stop()
             return
-    with EmbeddedBroker(progress=lambda text, done, total: say(f"{text}: {done}/{total}")) as broker:
+    with EmbeddedBroker(
+        progress=lambda text, done, total: say(f"{text}: {done}/{total}") if done % 10 == 0 else None
+    ) as broker:
         yield ChosenBroker(broker.bootstrap_servers, f"embedded, log {broker.log_file}")
 
 

@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from detector.kafka.embedded import EmbeddedBroker
+from detector.kafka.embedded_jars import class_path
 from tests.broker import ChosenBroker, chosen_broker
 
 _CHOSEN = pytest.StashKey[ChosenBroker]()
 
 
 @pytest.fixture(scope="session")
-def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
-    """Bootstrap servers of the broker that this run's tests share: take names from `unique_name` or `topic_names`."""
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Prints a line for the person who watches, past pytest's capture."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
-    def say(text: str) -> None:
+    def print_now(text: str) -> None:
         with capture.global_and_fixture_disabled():
-            print(f"\n{text}", flush=True)
+            print(f"\n{text}", end="", flush=True)
 
+    return print_now
+
+
+@pytest.fixture(scope="session")
+def broker_jars(say: Callable[[str], None]) -> list[Path]:
+    """Jars of the embedded broker; the first run of all fetches them, visibly."""
+    return class_path(lambda text, done, total: say(f"{text}: {done}/{total}") if done % 10 == 0 else None)
+
+
+@pytest.fixture(scope="session")
+def kafka(pytestconfig: pytest.Config, say: Callable[[str], None]) -> Iterator[str]:
+    """Bootstrap servers of the broker that this run's tests share: take names from `unique_name` or `topic_names`."""
     with chosen_broker(say) as broker:
         pytestconfig.stash[_CHOSEN] = broker
         yield broker.bootstrap_servers
 
 
 @pytest.fixture
-def own_broker() -> Iterator[EmbeddedBroker]:
+def own_broker(broker_jars: list[Path]) -> Iterator[EmbeddedBroker]:
     """A broker for one test, which may kill and restart it."""
     with EmbeddedBroker() as broker:
         yield broker

@@ -28,7 +28,7 @@ time.sleep(600)
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[EmbeddedBroker]:
+def broker(broker_jars: list[Path]) -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker() as running:
         yield running
 
