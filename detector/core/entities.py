@@ -49,21 +49,20 @@ class EntityTable(NamedTuple):
     recent: NDArray[np.uint16]  # (s, width) fingerprints of each `new` feature's last distinct values, newest first
     distinct: NDArray[np.uint16]  # (s, width) fingerprints of each `distinct` feature's values ...
     distinct_s: NDArray[np.uint32]  # (s, width) ... and when each was last seen
-    chunk: NDArray[np.float64]  # (c, 1 + CHUNK * width): older chunk of the chain or of the free list, then entries
+    older: NDArray[np.int32]  # (c,) next chunk of the chain, or of the free list
+    whole: NDArray[np.uint32]  # (c, 2 * CHUNK): an entry's newest second, its rows
+    sums: NDArray[np.float64]  # (c, width * CHUNK): its amount, and where needed amount² and largest amount
 
 
 # columns of `chain`
 HEAD, LENGTH, LIMIT = range(3)
 
-# An entry is 2 numbers, or 4 where deviation or maximum are asked for. A chunk lies in one or two cache lines, because
-# waiting for memory is what an entity costs: its newest second and its rows share one number, exact below 2**53.
-PACKED, AMOUNT, SQUARE, LARGEST = range(4)
-ROWS_UNIT = 4_294_967_296.0
-ENTRY_ROWS_MAX = (1 << 21) - 1
-OLDER = 0
+# columns of an entry in `whole` and in `sums`; the latter is 1 wide, or 3 where deviation or maximum are asked for
+SECOND, ROWS = range(2)
+AMOUNT, SQUARE, LARGEST = range(3)
 
 SLOT_ARRAYS = ("key", "last_ms", "chain", "place", "place_s", "recent", "distinct", "distinct_s")
-CHUNK_ARRAYS = ("chunk",)
+CHUNK_ARRAYS = ("older", "whole", "sums")
 
 
 def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed: bool) -> EntityTable:
@@ -82,7 +81,9 @@ def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed:
         recent=np.zeros((slots, recent_width), np.uint16),
         distinct=np.zeros((slots, distinct_width), np.uint16),
         distinct_s=np.zeros((slots, distinct_width), np.uint32),
-        chunk=np.zeros((chunks, 1 + CHUNK * (4 if detailed else 2)), np.float64),
+        older=np.zeros(chunks, np.int32),
+        whole=np.zeros((chunks, 2 * CHUNK), np.uint32),
+        sums=np.zeros((chunks, CHUNK * (3 if detailed else 1)), np.float64),
     )
 
 
@@ -163,14 +164,14 @@ def forget_key_kernel(index, key, slot):
 
 
 @njit(cache=True, nogil=True)
-def free_chunks_kernel(counter, chunk, first):
-    """Put a chain of chunks, from `first` on, on the free list."""
-    while first >= 0:
-        following = np.int64(chunk[first, OLDER])
-        chunk[first, OLDER] = counter[FREE_CHUNK]
-        counter[FREE_CHUNK] = first
+def free_chunks_kernel(counter, older, chunk):
+    """Put a chain of chunks, from `chunk` on, on the free list."""
+    while chunk >= 0:
+        following = np.int64(older[chunk])
+        older[chunk] = counter[FREE_CHUNK]
+        counter[FREE_CHUNK] = chunk
         counter[FREE_COUNT] += 1
-        first = following
+        chunk = following
 
 
 @njit(cache=True, nogil=True)
@@ -186,7 +187,7 @@ def room_kernel(counter, slots, slots_max, chunks, cells):
 
 
 @njit(cache=True, nogil=True)
-def claim_slot_kernel(counter, index, key, last_ms, chain, chunk, wanted, expire_before_ms, slots_max):
+def claim_slot_kernel(counter, index, key, last_ms, chain, older, wanted, expire_before_ms, slots_max):
     """A slot for a key that has none: an expired entity's, a fresh one, or that of the longest unseen candidate."""
     used = counter[SLOTS]
     slot = np.int64(-1)
@@ -210,7 +211,7 @@ def claim_slot_kernel(counter, index, key, last_ms, chain, chunk, wanted, expire
         counter[EVICTED] += 1
     if slot < used:
         forget_key_kernel(index, key, slot)
-        free_chunks_kernel(counter, chunk, np.int64(chain[slot, HEAD]))
+        free_chunks_kernel(counter, older, np.int64(chain[slot, HEAD]))
     key[slot] = wanted
     last_ms[slot] = -1
     chain[slot, HEAD] = -1

@@ -58,19 +58,23 @@ OUT, KIND, WINDOW, KEY, OFFSET, WIDTH = range(6)
 
 @dataclass(frozen=True, slots=True)
 class EntityPlan:
-    """One entity's features, compiled: `feature` int32 (f, 6) rows of OUT, KIND, WINDOW, KEY, OFFSET, WIDTH."""
+    """One entity's features, compiled to int32 rows of OUT, KIND, WINDOW, KEY, OFFSET, WIDTH.
+
+    `totals` come from the windows, `sights` from where and with what the entity was seen.
+    """
 
     entity: Entity
     key: int
     window_s: NDArray[np.int64]
-    feature: NDArray[np.int32]
+    totals: NDArray[np.int32]
+    sights: NDArray[np.int32]
     recent_width: int
     distinct_width: int
 
     @property
     def kinds(self) -> set[int]:
         """The feature kinds in use."""
-        return set(self.feature[:, KIND].tolist())
+        return set(self.totals[:, KIND].tolist() + self.sights[:, KIND].tolist())
 
 
 def plan_entity(spec: Spec, entity: Entity) -> EntityPlan:
@@ -94,7 +98,8 @@ def plan_entity(spec: Spec, entity: Entity) -> EntityPlan:
         entity=entity,
         key=spec.keys.index(entity.key),
         window_s=np.array(windows, np.int64),
-        feature=np.array(rows, np.int32).reshape(-1, 6),
+        totals=np.array([row for row in rows if row[KIND] < NEW], np.int32).reshape(-1, 6),
+        sights=np.array([row for row in rows if row[KIND] >= NEW], np.int32).reshape(-1, 6),
         recent_width=recent_width,
         distinct_width=distinct_width,
     )
@@ -150,7 +155,8 @@ def entity_features(
             table,
             plan.key,
             plan.window_s,
-            plan.feature,
+            plan.totals,
+            plan.sights,
             lateness_s,
             plan.entity.slots_max,
             scratch,
@@ -174,40 +180,43 @@ def entity_kernel(
     table,
     own_key,
     window_s,
-    feature,
+    totals,
+    sights,
     lateness_s,
     slots_max,
     scratch,
     out,
 ):
     """Rows from `row` on, in order; returns (next row, DONE or what to grow before going on)."""
-    counter, index, known, last_ms, chain, place, place_s, recent, distinct, distinct_s, chunk = table
+    counter, index, known, last_ms, chain, place, place_s, recent, distinct, distinct_s, older, whole, sums = table
     total = np.zeros((len(window_s), 4))
     longest_ms = 1000 * window_s[len(window_s) - 1]
     for i in range(row, len(event_time_ms)):
         identity = key[own_key, i]
         if identity == 0:
-            for f in range(len(feature)):
-                out[i, feature[f, OUT]] = np.nan
+            for f in range(len(totals)):
+                out[i, totals[f, OUT]] = np.nan
+            for f in range(len(sights)):
+                out[i, sights[f, OUT]] = np.nan
             continue
         slot = find_slot_kernel(index, known, identity)
         if not late[i]:
-            why = room_kernel(counter, len(known), slots_max, len(chunk), len(index))
+            why = room_kernel(counter, len(known), slots_max, len(older), len(index))
             if why != DONE:
                 return i, why
             if slot < 0:
                 slot = claim_slot_kernel(
-                    counter, index, known, last_ms, chain, chunk, identity, watermark_ms[i] - longest_ms, slots_max
+                    counter, index, known, last_ms, chain, older, identity, watermark_ms[i] - longest_ms, slots_max
                 )
                 forget_sights_kernel(slot, place, place_s, recent, distinct, distinct_s)
         now_s = event_time_ms[i] // 1000
         last = np.int64(-1)
         if slot >= 0:
             last = last_ms[slot]
-            gather_kernel(chain, chunk, slot, now_s, window_s, lateness_s, total)
+            gather_kernel(chain, older, whole, sums, slot, now_s, window_s, lateness_s, total)
         else:
             total[:] = 0.0
-        read_totals_kernel(i, event_time_ms[i], last, amount[i], feature, total, out)
+        read_totals_kernel(i, event_time_ms[i], last, amount[i], totals, total, out)
         read_sights_kernel(
             i,
             slot,
@@ -216,7 +225,7 @@ def entity_kernel(
             key,
             latitude,
             longitude,
-            feature,
+            sights,
             window_s,
             place,
             place_s,
@@ -227,9 +236,9 @@ def entity_kernel(
         )
         if late[i]:
             continue
-        append_kernel(counter, chain, chunk, slot, now_s, amount[i], window_s, lateness_s, scratch)
+        append_kernel(counter, chain, older, whole, sums, slot, now_s, amount[i], window_s, lateness_s, scratch)
         last_ms[slot] = max(last, event_time_ms[i])
-        remember_kernel(i, slot, now_s, key, latitude, longitude, feature, place, place_s, recent, distinct, distinct_s)
+        remember_kernel(i, slot, now_s, key, latitude, longitude, sights, place, place_s, recent, distinct, distinct_s)
     return len(event_time_ms), DONE
 
 
@@ -298,8 +307,6 @@ def read_sights_kernel(
     """Write the features of row i that come from where and with what the entity was last seen."""
     for f in range(len(feature)):
         kind = feature[f, KIND]
-        if kind < NEW:
-            continue
         value = np.nan
         if kind == NEW or kind == DISTINCT:
             with_key = key[feature[f, KEY], i]
@@ -375,7 +382,7 @@ def remember_kernel(i, slot, now_s, key, latitude, longitude, feature, place, pl
             place_s[slot] = now_s
     for f in range(len(feature)):
         kind = feature[f, KIND]
-        if kind != NEW and kind != DISTINCT:
+        if kind > DISTINCT:
             continue
         with_key = key[feature[f, KEY], i]
         if with_key == 0:

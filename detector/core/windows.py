@@ -15,7 +15,6 @@ from detector.core.entities import (
     AMOUNT,
     CHUNK,
     CHUNKS,
-    ENTRY_ROWS_MAX,
     FREE_CHUNK,
     FREE_COUNT,
     GRID,
@@ -23,9 +22,8 @@ from detector.core.entities import (
     LARGEST,
     LENGTH,
     LIMIT,
-    OLDER,
-    PACKED,
-    ROWS_UNIT,
+    ROWS,
+    SECOND,
     SQUARE,
     free_chunks_kernel,
 )
@@ -42,102 +40,113 @@ def head_used_kernel(length):
 
 
 @njit(cache=True, nogil=True)
-def gather_kernel(chain, chunk, slot, now_s, window_s, lateness_s, total):
+def gather_kernel(chain, older, whole, sums, slot, now_s, window_s, lateness_s, total):
     """Sum the entries of `slot` into `total` for the windows (now − W, now], W ascending in `window_s`.
 
-    Entries after `now_s` belong to the future of a row that came out of order, and are left out.
+    Runs down the chain with one running sum, which is what a window holds when its edge is passed. An entry that came
+    out of order, younger than an edge already passed, is added to the windows behind that edge too; one after `now_s`
+    belongs to the future of a row that itself came out of order, and is left out.
     """
     windows = len(window_s)
     longest = window_s[windows - 1] + lateness_s
-    width = chunk.shape[1] // CHUNK
-    for w in range(windows):
-        for column in range(4):
-            total[w, column] = 0.0
-    here = np.int64(chain[slot, HEAD])
-    used = head_used_kernel(chain[slot, LENGTH])
+    width = sums.shape[1] // CHUNK
+    rows, amount, square, largest = 0.0, 0.0, 0.0, 0.0
+    chunk = np.int64(chain[slot, HEAD])
+    used = head_used_kernel(np.int64(chain[slot, LENGTH]))
     w = 0
     age = np.int64(0)
-    while here >= 0:
+    while chunk >= 0 and age < longest:
         for position in range(used - 1, -1, -1):
-            entry = 1 + position * width
-            rows = np.floor(chunk[here, entry + PACKED] / ROWS_UNIT)
-            age = now_s - np.int64(chunk[here, entry + PACKED] - rows * ROWS_UNIT)
+            age = now_s - np.int64(whole[chunk, 2 * position + SECOND])
             if age < 0:
                 continue
-            while w > 0 and age < window_s[w - 1]:
-                w -= 1
             while w < windows and age >= window_s[w]:
+                total[w, T_ROWS], total[w, T_AMOUNT], total[w, T_SQUARE], total[w, T_LARGEST] = (
+                    rows,
+                    amount,
+                    square,
+                    largest,
+                )
                 w += 1
-            if w < windows:
-                total[w, T_ROWS] += rows
-                total[w, T_AMOUNT] += chunk[here, entry + AMOUNT]
-                if width == 4:
-                    total[w, T_SQUARE] += chunk[here, entry + SQUARE]
-                    total[w, T_LARGEST] = max(total[w, T_LARGEST], chunk[here, entry + LARGEST])
-            elif age >= longest:
-                break
-        if w == windows and age >= longest:
-            break
-        here = np.int64(chunk[here, OLDER])
+            if age >= window_s[windows - 1]:
+                continue
+            entry_rows = np.float64(whole[chunk, 2 * position + ROWS])
+            entry_amount = sums[chunk, width * position + AMOUNT]
+            rows += entry_rows
+            amount += entry_amount
+            entry_square = 0.0
+            entry_largest = 0.0
+            if width == 3:
+                entry_square = sums[chunk, 3 * position + SQUARE]
+                entry_largest = sums[chunk, 3 * position + LARGEST]
+                square += entry_square
+                largest = max(largest, entry_largest)
+            passed = w - 1
+            while passed >= 0 and age < window_s[passed]:
+                total[passed, T_ROWS] += entry_rows
+                total[passed, T_AMOUNT] += entry_amount
+                total[passed, T_SQUARE] += entry_square
+                total[passed, T_LARGEST] = max(total[passed, T_LARGEST], entry_largest)
+                passed -= 1
+        chunk = np.int64(older[chunk])
         used = CHUNK
-    for w in range(1, windows):
-        total[w, T_ROWS] += total[w - 1, T_ROWS]
-        total[w, T_AMOUNT] += total[w - 1, T_AMOUNT]
-        total[w, T_SQUARE] += total[w - 1, T_SQUARE]
-        total[w, T_LARGEST] = max(total[w, T_LARGEST], total[w - 1, T_LARGEST])
+    while w < windows:
+        total[w, T_ROWS], total[w, T_AMOUNT], total[w, T_SQUARE], total[w, T_LARGEST] = rows, amount, square, largest
+        w += 1
 
 
 @njit(cache=True, nogil=True)
-def append_kernel(counter, chain, chunk, slot, now_s, amount, window_s, lateness_s, scratch):
+def append_kernel(counter, chain, older, whole, sums, slot, now_s, amount, window_s, lateness_s, scratch):
     """Add a row: into the newest entry when both share the finest cell, else as an entry of its own."""
-    width = chunk.shape[1] // CHUNK
-    here = np.int64(chain[slot, HEAD])
-    used = head_used_kernel(chain[slot, LENGTH])
-    cell = max(1, window_s[0] // GRID)
-    rows = 0.0
-    second = np.int64(-1)
-    if used > 0:
-        packed = chunk[here, 1 + (used - 1) * width + PACKED]
-        rows = np.floor(packed / ROWS_UNIT)
-        second = np.int64(packed - rows * ROWS_UNIT)
-    if second < 0 or second // cell != now_s // cell or rows >= ENTRY_ROWS_MAX:
+    chunk = np.int64(chain[slot, HEAD])
+    used = head_used_kernel(np.int64(chain[slot, LENGTH]))
+    cell = max(np.int64(1), window_s[0] // GRID)
+    if used == 0 or np.int64(whole[chunk, 2 * used - 2 + SECOND]) // cell != now_s // cell:
         if used == CHUNK and chain[slot, LENGTH] >= chain[slot, LIMIT]:
-            compact_kernel(counter, chain, chunk, slot, now_s, window_s, lateness_s, scratch)
-            here = np.int64(chain[slot, HEAD])
-            used = head_used_kernel(chain[slot, LENGTH])
+            compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, lateness_s, scratch)
+            chunk = np.int64(chain[slot, HEAD])
+            used = head_used_kernel(np.int64(chain[slot, LENGTH]))
         if used == 0 or used == CHUNK:
-            fresh = take_chunk_kernel(counter, chunk)
-            chunk[fresh, OLDER] = here
+            fresh = take_chunk_kernel(counter, older, whole, sums)
+            older[fresh] = chunk
             chain[slot, HEAD] = fresh
-            here = fresh
+            chunk = fresh
             used = 0
         chain[slot, LENGTH] += 1
-        second = now_s
-        rows = 0.0
         used += 1
-    entry = 1 + (used - 1) * width
-    chunk[here, entry + PACKED] = (rows + 1.0) * ROWS_UNIT + max(second, now_s)
+    position = used - 1
+    if now_s > np.int64(whole[chunk, 2 * position + SECOND]):
+        whole[chunk, 2 * position + SECOND] = now_s
+    whole[chunk, 2 * position + ROWS] += np.uint32(1)
     if not np.isnan(amount):  # a row without an amount counts, and adds nothing to the sums
-        chunk[here, entry + AMOUNT] += amount
-        if width == 4:
-            chunk[here, entry + SQUARE] += amount * amount
-            chunk[here, entry + LARGEST] = max(chunk[here, entry + LARGEST], amount)
+        first = sums.shape[1] // CHUNK * position
+        sums[chunk, first + AMOUNT] += amount
+        if sums.shape[1] == 3 * CHUNK:
+            sums[chunk, first + SQUARE] += amount * amount
+            sums[chunk, first + LARGEST] = max(sums[chunk, first + LARGEST], amount)
 
 
 @njit(cache=True, nogil=True)
-def take_chunk_kernel(counter, chunk):
+def take_chunk_kernel(counter, older, whole, sums):
     """A chunk from the free list, or the next fresh one; `room_kernel` has made sure that there is one."""
     taken = counter[FREE_CHUNK]
     if taken >= 0:
-        counter[FREE_CHUNK] = np.int64(chunk[taken, OLDER])
+        counter[FREE_CHUNK] = older[taken]
         counter[FREE_COUNT] -= 1
     else:
         taken = counter[CHUNKS]
         counter[CHUNKS] += 1
-    # unused entries are saved with the rest: they must not hold what was there before
-    for column in range(1, chunk.shape[1]):
-        chunk[taken, column] = 0.0
+    clear_kernel(whole, sums, taken)
     return taken
+
+
+@njit(cache=True, nogil=True)
+def clear_kernel(whole, sums, chunk):
+    """Zero a chunk: unused entries are saved with the rest, and must not hold what was there before."""
+    for column in range(whole.shape[1]):
+        whole[chunk, column] = 0
+    for column in range(sums.shape[1]):
+        sums[chunk, column] = 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -150,68 +159,64 @@ def cell_kernel(time_s, age_s, window_s):
 
 
 @njit(cache=True, nogil=True)
-def compact_kernel(counter, chain, chunk, slot, now_s, window_s, lateness_s, scratch):
+def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, lateness_s, scratch):
     """Drop the entries that every row to come will find too old; merge neighbours that share a cell."""
-    width = chunk.shape[1] // CHUNK
+    width = sums.shape[1] // CHUNK
     kept = 0
     last_cell = -2
-    here = np.int64(chain[slot, HEAD])
-    used = head_used_kernel(chain[slot, LENGTH])
-    while here >= 0:
+    chunk = np.int64(chain[slot, HEAD])
+    used = head_used_kernel(np.int64(chain[slot, LENGTH]))
+    while chunk >= 0:
         for position in range(used - 1, -1, -1):
-            entry = 1 + position * width
-            rows = np.floor(chunk[here, entry + PACKED] / ROWS_UNIT)
-            time_s = np.int64(chunk[here, entry + PACKED] - rows * ROWS_UNIT)
+            time_s = np.int64(whole[chunk, 2 * position + SECOND])
             age = now_s - time_s
             if age >= window_s[len(window_s) - 1] + lateness_s:
                 continue
             # a row may still come that is `lateness_s` earlier: keep the cells of that younger age
             cell = cell_kernel(time_s, max(0, age - lateness_s), window_s)
-            fits = cell >= 0 and cell == last_cell and kept > 0 and scratch[kept - 1, 1] + rows <= ENTRY_ROWS_MAX
-            if not fits and kept < len(scratch):
+            if (cell < 0 or cell != last_cell or kept == 0) and kept < len(scratch):
                 for column in range(5):
                     scratch[kept, column] = 0.0
                 kept += 1
             last_cell = cell
             row = kept - 1
             scratch[row, 0] = max(scratch[row, 0], time_s)
-            scratch[row, 1] = min(scratch[row, 1] + rows, ENTRY_ROWS_MAX)
-            scratch[row, 2] += chunk[here, entry + AMOUNT]
-            if width == 4:
-                scratch[row, 3] += chunk[here, entry + SQUARE]
-                scratch[row, 4] = max(scratch[row, 4], chunk[here, entry + LARGEST])
-        here = np.int64(chunk[here, OLDER])
+            scratch[row, 1] += whole[chunk, 2 * position + ROWS]
+            scratch[row, 2] += sums[chunk, width * position + AMOUNT]
+            if width == 3:
+                scratch[row, 3] += sums[chunk, 3 * position + SQUARE]
+                scratch[row, 4] = max(scratch[row, 4], sums[chunk, 3 * position + LARGEST])
+        chunk = np.int64(older[chunk])
         used = CHUNK
-    write_back_kernel(counter, chain, chunk, slot, scratch, kept)
+    write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept)
     chain[slot, LIMIT] = min(LIMIT_MAX, kept + max(4 * CHUNK, kept // 4))
 
 
 @njit(cache=True, nogil=True)
-def write_back_kernel(counter, chain, chunk, slot, scratch, kept):
+def write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept):
     """Lay the kept entries, newest first in `scratch`, over the chain again; free the chunks left over."""
-    width = chunk.shape[1] // CHUNK
-    here = np.int64(chain[slot, HEAD])
+    width = sums.shape[1] // CHUNK
+    chunk = np.int64(chain[slot, HEAD])
     previous = np.int64(-1)
     used = head_used_kernel(kept)
     row = 0
     while row < kept:
-        for column in range(1, chunk.shape[1]):
-            chunk[here, column] = 0.0
+        clear_kernel(whole, sums, chunk)
         for position in range(used - 1, -1, -1):
-            entry = 1 + position * width
-            chunk[here, entry + PACKED] = scratch[row, 1] * ROWS_UNIT + scratch[row, 0]
-            for column in range(1, width):
-                chunk[here, entry + column] = scratch[row, 1 + column]
+            whole[chunk, 2 * position + SECOND] = np.int64(scratch[row, 0])
+            whole[chunk, 2 * position + ROWS] = np.int64(scratch[row, 1])
+            for column in range(width):
+                sums[chunk, width * position + column] = scratch[row, 2 + column]
             row += 1
-        previous = here
-        here = np.int64(chunk[here, OLDER])
+        previous = chunk
+        chunk = np.int64(older[chunk])
         used = CHUNK
     if previous >= 0:
-        chunk[previous, OLDER] = -1.0
+        older[previous] = -1
     else:
         chain[slot, HEAD] = -1
     chain[slot, LENGTH] = kept
-    free_chunks_kernel(counter, chunk, here)
+    free_chunks_kernel(counter, older, chunk)
 
 
 def scratch_entries(window_s: NDArray[np.int64], lateness_s: int) -> int:
