@@ -189,7 +189,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         "alert_budget", "gauge", "alerts",
-        "Alerts allowed in the current event-time day, over this process's tasks. Absent a budget it is +Inf.",
+        "Alerts allowed in the current event-time day, over this process's tasks. 0 where no budget is declared.",
     ),
     Definition(
         "alerts_spent", "gauge", "alerts",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 import re
 from pathlib import Path
 
@@ -165,12 +164,6 @@ def test_no_tasks_held() -> None:
     one.set_tasks({}, 0, {"card": 100})
     assert one.registry.get_sample_value("detector_assigned_partitions") == 0
     assert one.registry.get_sample_value("detector_state_entities", {"entity": "card"}) == 0
-
-
-def test_unlimited_budget_is_infinite() -> None:
-    one = Metrics()
-    one.set_tasks({0: _task(1, 0, 0.2, 0) | {"alerts_budget": math.inf}}, 1, {})
-    assert one.registry.get_sample_value("detector_alert_budget") == math.inf
 
 
 def test_dropped_partition_shows_no_stale_lag() -> None:
