@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -19,7 +20,7 @@ from producers.encoding import Batch
 from producers.options import day, duration, sink_options
 from producers.pace import FlatOut, Pace, Rate, Speed
 from producers.progress import Display
-from producers.publish import EX_CONFIG, EX_INPUT, EX_UNAVAILABLE, Publisher, PublishError
+from producers.publish import EX_CONFIG, EX_INPUT, EX_UNAVAILABLE, Publisher, PublishError, Unavailable
 from producers.replay import ReplayError, replay_batches
 from producers.rows import SCENARIOS
 from producers.run import FileSink, KafkaSink, Sink, Tally, run
@@ -175,7 +176,8 @@ def replay(
     try:
         rows = row_count(file)
         total = min(rows, limit or rows) if rows is not None else limit or None
-        batches = replay_batches(file, mapping, labels_column, label_delay_ms, bool(speed), limit or None)
+        warn = partial(click.echo, err=True)
+        batches = replay_batches(file, mapping, warn, labels_column, label_delay_ms, bool(speed), limit or None)
         _drive(batches, pace, total, limit, label_delay_ms, labels_column is not None, target)
     except (FileError, ImportError) as error:
         _fail(str(error), EX_INPUT)
@@ -235,7 +237,8 @@ def _open_sink(options: dict[str, Any], labels: bool, tell: Callable[[str], None
     servers = options["bootstrap_servers"]
     publisher = Publisher(servers, dict(options["kafka_options"]), options["wait"], tell, stop)
     topics = {"transactions": options["topic"]} | ({"labels": options["labels_topic"]} if labels else {})
-    publisher.connect(topics, options["partitions"])
+    if not publisher.connect(topics, options["partitions"]):
+        raise Unavailable(f"stopped before the broker at {servers} answered; nothing was sent")
     return KafkaSink(
         publisher, options["topic"], options["labels_topic"]
     ), f"{' and '.join(topics.values())} at {servers}"

@@ -12,6 +12,7 @@ import click
 from schemas.times import duration_ms
 from schemas.topics import TOPICS
 
+DEFAULT_SERVERS = "localhost:9092"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -48,11 +49,10 @@ def sink_options(command: Command) -> Command:
     """The options that both commands share: where to, how fast, how much."""
     for option in reversed(
         (
-            click.option("--bootstrap-servers", envvar="KAFKA_BOOTSTRAP_SERVERS", default="localhost:9092",
-                         show_default=True, show_envvar=True, help="Kafka to publish to."),
-            click.option("--topic", default=TOPICS["transactions"].name, show_default=True,
-                         help="Topic of transactions."),
-            click.option("--labels-topic", default=TOPICS["labels"].name, show_default=True, help="Topic of labels."),
+            click.option("--bootstrap-servers", envvar="KAFKA_BOOTSTRAP_SERVERS", show_envvar=True,
+                         help=f"Kafka to publish to.  [default: {DEFAULT_SERVERS}]"),
+            click.option("--topic", help=f"Topic of transactions.  [default: {TOPICS['transactions'].name}]"),
+            click.option("--labels-topic", help=f"Topic of labels.  [default: {TOPICS['labels'].name}]"),
             click.option("--partitions", type=click.IntRange(0), default=0, show_default=True,
                          help="Make missing topics with so many partitions; 0: missing topics are an error."),
             click.option("--output", type=click.Path(dir_okay=False, path_type=Path),

@@ -59,6 +59,7 @@ class Reader:
 def replay_batches(
     path: Path,
     mapping: Mapping,
+    warn: Callable[[str], None],
     labels_column: str | None = None,
     label_delay_ms: int = 0,
     needs_time: bool = False,
@@ -71,6 +72,7 @@ def replay_batches(
     `needs_time` or labels ask for it, else 0.
 
     Raises FileError; ReplayError where labels or time are asked for and the mapping does not say where to find them.
+    `warn` takes a line for people where the key is mapped but absent.
     """
     key_role = next((role for role in KEY_ROLES if role in mapping.fields), None)
     if (labels_column or needs_time) and "event_time" not in mapping.fields:
@@ -88,11 +90,14 @@ def replay_batches(
         paths |= {"id": mapping.fields["transaction_id"], "truth": labels_column}
     reader = Reader(paths) if paths else None
     to_ms = event_time_reader(mapping)
-    latest_ms = 0
+    latest_ms, warned = 0, False
     for rows in payloads(path, limit=limit, text_columns=text_columns(mapping)):
         values = [reader.read(payload) for payload in rows] if reader else []
         batch = _batch(rows, values, to_ms if "time" in paths else None, latest_ms, label_delay_ms)
         latest_ms = int(batch.event_time_ms[-1])
+        if key_role and not any(batch.keys) and not warned:
+            warned = True
+            warn(f"{path}: expected {key_role} at {paths['key']!r}, found none in {len(batch):,} rows: no record keys")
         yield batch
 
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from producers.genuine import ADDRESSES, DAY_MS, MOBILE_ADDRESSES, to_cents
 from producers.rows import NONE, SCENARIOS, Rows, concatenate
@@ -157,8 +156,8 @@ class Fraud:
         scale = world.options.amount_scale
         large = world.customer_amount_mean[rows.customer] * rng.uniform(4, 10, len(burst))
         rows.amount = to_cents(np.where(last, large, rng.uniform(0.2, 2.0, len(burst)) * scale))
-        large_follows: NDArray[np.bool_] = rng.random(bursts) < LARGE_AFTER_TESTS
-        kept: NDArray[np.bool_] = ~last | large_follows[burst]
+        large_follows = rng.random(bursts) < LARGE_AFTER_TESTS
+        kept: IntArray = np.flatnonzero(~last | large_follows[burst])
         return rows.take(kept)
 
     def _account_takeover(self, rng: np.random.Generator, events: int, day: int) -> Rows:
@@ -195,7 +194,7 @@ class Fraud:
         here = world.terminal_region[base.terminal]
         tried = rng.integers(0, len(world.terminal_region), (len(base), TRIES))
         far = region_distance_km()[here[:, None], world.terminal_region[tried]] > TRAVEL_KM_MIN
-        found = far.any(axis=1)
+        found: IntArray = np.flatnonzero(far.any(axis=1))
         base, tried, far = base.take(found), tried[found], far[found]
         terminal = tried[np.arange(len(base)), far.argmax(axis=1)]
         base.time_ms = base.time_ms + rng.integers(10 * MINUTE_MS, 60 * MINUTE_MS, len(base))
