@@ -86,8 +86,8 @@ class Mapping(Message):
     fields: dict[Role, str] = Field(
         default_factory=lambda: dict(CANONICAL_FIELDS),
         description="Role = path of the field in your JSON; dots go into nested objects, `\\.` is a dot in a name. "
-        "Once given, only the roles named are there; an empty path means not there. Without `event_time` the record's own "
-        "timestamp serves. Not given: the canonical transaction.",
+        "Once given, only the roles named are there; an empty path means not there. Without `event_time` the record's "
+        "own timestamp serves. Not given: the canonical transaction.",
     )
     numeric: dict[str, str] = Field(
         default_factory=dict,
@@ -142,8 +142,6 @@ class Mapping(Message):
             raise ValueError(
                 f"expected {', '.join(NUMERIC_FORMATS)}, rfc3339 or a strptime pattern with %, found {text!r}"
             )
-        from schemas.times import EPOCH
-
         try:
             pattern_ms(EPOCH.strftime(text), text)
         except ValueError as error:

@@ -5,7 +5,9 @@ Law: whatever the input topic accepts, the dead letters accept too, our headers 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 DAY_MS = 86_400_000
@@ -74,13 +76,13 @@ TOPICS: dict[str, Topic] = {
 }  # fmt: skip
 
 
-def markdown() -> str:
-    """The table as Markdown, one row a topic."""
+def markdown(application_id: str = "<application_id>", names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The table as Markdown, one row a topic; `names` by role takes the place of the default names."""
     lines = ["| topic | key | partitions | kept | holds | written by | read by |", "|---|---|---|---|---|---|---|"]
     for topic in TOPICS.values():
         kept = "newest of each key" if topic.cleanup == "compact" else f"{topic.retention_ms // DAY_MS} days"
         partitions = str(topic.partitions) if topic.partitions else "as transactions"
-        name = topic.name.replace("{application_id}", "<application_id>")
+        name = names.get(topic.role, topic.name.format(application_id=application_id))
         lines.append(
             f"| `{name}` | {topic.key} | {partitions} | {kept} | {topic.holds} | {topic.written_by} | {topic.read_by} |"
         )

@@ -77,6 +77,9 @@ class Decoder:
         self._empty = _empty_branches(tree, struct_type(tree, mapping))
         self._explainer = Explainer(mapping)
         self._read_time = time_reader(mapping)
+        # Kernels are compiled, or loaded from the cache on disk, here rather than on the first record.
+        screen.suspects([b"{}"], mapping.bounds.payload_bytes_max)
+        hash_columns([("warm",)])
         place = {name: index for index, leaf in enumerate(leaves(tree)) for name in leaf.columns}
         self._place = place
         try:
@@ -227,12 +230,7 @@ class Decoder:
             try:
                 time_ms[row] = self._read_time(text)
             except ValueError as error:
-                told = str(error)
-                wanted = (
-                    f"expected a time written as {self._mapping.time_format}, found a text of {len(text)} characters"
-                )
-                path = self._mapping.fields["event_time"]
-                faults[row] = Fault(RejectReason.BAD_TIME, path, told if told.startswith("expected") else wanted)
+                faults[row] = Fault(RejectReason.BAD_TIME, self._mapping.fields["event_time"], str(error))
         return time_ms
 
     def _blame_ahead(

@@ -143,8 +143,9 @@ class Explainer:
             reason = RejectReason.BAD_TIME if is_time else RejectReason.TOO_LONG
             return Fault(reason, path, f"expected {wanted}, found {_kind(value)}")
         if is_time:
-            told = detail["ctx"]["error"] if code == "value_error" else f"expected {wanted}, found {self._unit(value)}"
-            return Fault(RejectReason.BAD_TIME, path, f"{told}" if "expected" in str(told) else f"expected {wanted}")
+            if code == "value_error":  # our own reader's words
+                return Fault(RejectReason.BAD_TIME, path, str(detail["ctx"]["error"]))
+            return Fault(RejectReason.BAD_TIME, path, f"expected {wanted}, found {self._unit(value)}")
         if code in ("greater_than_equal", "less_than_equal", "less_than"):
             side = "below" if code == "greater_than_equal" else "above"
             return Fault(RejectReason.OUT_OF_RANGE, path, f"expected {wanted}, found one {side} that")

@@ -85,7 +85,10 @@ def time_reader(mapping: Mapping) -> Callable[[str], int]:
     pattern = mapping.time_format
 
     def read(text: str) -> int:
-        time_ms = rfc3339_ms(text) if pattern == "rfc3339" else pattern_ms(text, pattern)
+        try:
+            time_ms = rfc3339_ms(text) if pattern == "rfc3339" else pattern_ms(text, pattern)
+        except ValueError:  # Python's own words quote the text
+            raise ValueError(f"expected a time written as {pattern}, found {len(text)} other characters") from None
         if not least <= time_ms < below:
             raise ValueError(
                 f"expected a time from {mapping.bounds.event_time_min} up to {mapping.bounds.event_time_max}, "

@@ -1,0 +1,226 @@
+"""The command `detector`. Everything heavy is imported inside its command, so that `--help` is quick.
+
+Law: whatever ends a command ends it with one of the documented exit codes, and with a message for the operator.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from detector.settings import Settings
+
+OK, USAGE, INPUT, BROKER, INTERNAL, CONFIGURATION, INTERRUPTED = 0, 2, 65, 69, 70, 78, 130
+EXIT_CODES = """
+\b
+Exit codes:
+    0  done, or asked to stop
+    2  wrong usage of the command line
+   65  input stopped: too many bad records, or history that is lost
+   69  no broker, where waiting is off
+   70  internal error
+   78  wrong configuration; every fault is listed
+  130  interrupted
+"""
+CONFIG_HELP = "detector.toml. Else DETECTOR_CONFIG, else ./detector.toml where there is one, else the defaults."
+
+config_option = click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), envvar="DETECTOR_CONFIG", help=CONFIG_HELP
+)
+
+
+def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"detector {version('streaming-fraud-detector')}")
+        context.exit()
+
+
+@click.group(
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
+def cli() -> None:
+    """Fraud detection on Kafka: transactions in, alerts with reasons out, exactly once."""
+
+
+@cli.command(epilog=EXIT_CODES)
+@config_option
+def run(config: Path | None) -> None:
+    """Join the consumer group and decide transactions until asked to stop (SIGTERM, Ctrl-C)."""
+    settings = _settings(config)
+    from detector.kafka import service
+
+    sys.exit(service.run(settings))
+
+
+@cli.command(epilog=EXIT_CODES)
+@config_option
+def validate(config: Path | None) -> None:
+    """Check the configuration and list every fault, without touching a broker."""
+    settings = _settings(config)
+    spec = settings.spec()
+    click.echo(
+        f"valid: {len(spec.features)} features, {len(spec.entities)} entities, {len(spec.numeric)} numeric columns; "
+        f"spec {spec.fingerprint()} on one partition"
+    )
+
+
+@cli.group()
+def config() -> None:
+    """Show the settings in force, or all there are."""
+
+
+@config.command()
+@config_option
+def show(config: Path | None) -> None:
+    """Print the settings in force as TOML, defaults included, secrets masked."""
+    settings = _settings(config)
+    from detector.settings import text
+
+    click.echo(text.show(settings), nl=False)
+
+
+@config.command()
+def reference() -> None:
+    """Print the reference of all settings as Markdown (detector/CONFIGURATION.md)."""
+    from detector.settings import text
+
+    click.echo(text.reference(), nl=False)
+
+
+@cli.group()
+def topics() -> None:
+    """The topics of the application."""
+
+
+@topics.command("list")
+@config_option
+def list_topics(config: Path | None) -> None:
+    """Print the table of topics; asks no broker."""
+    settings = _settings(config)
+    from schemas.topics import markdown
+
+    click.echo(markdown(settings.application_id, dict(settings.topics)), nl=False)
+
+
+@topics.command("create")
+@config_option
+@click.option("--partitions", type=click.IntRange(1, 10_000), help="Partitions of the input topic, where it is made.")
+def create_topics(config: Path | None, partitions: int | None) -> None:
+    """Create the topics that are not there yet."""
+    settings = _settings(config)
+    from detector.kafka import admin
+
+    for name, outcome in admin.create_topics(settings, partitions).items():
+        click.echo(f"{outcome:8}{name}")
+
+
+@cli.command(epilog=EXIT_CODES)
+@config_option
+@click.option("--input", "source", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Parquet, CSV or JSON lines, in log order.")  # fmt: skip
+@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Parquet file to write.")
+@click.option("--partitions", type=click.IntRange(1, 10_000), default=1, show_default=True,
+              help="Partitions to spread the rows over, as the producer would.")  # fmt: skip
+def replay(config: Path | None, source: Path, output: Path, partitions: int) -> None:
+    """Decide the rows of a file with the core that runs live, without Kafka."""
+    settings = _settings(config)
+    from detector.lab import replay as lab_replay
+
+    sys.exit(lab_replay.run(settings, source, output, partitions))
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.option("--seconds", type=click.FloatRange(min=1), help="End by itself after so long, with a summary.")
+def demo(seconds: float | None) -> None:
+    """Run a broker, a simulator, the detector and a live view, until Ctrl-C."""
+    from detector.demo.main import run as run_demo
+
+    sys.exit(run_demo(seconds))
+
+
+@cli.command("compile", epilog=EXIT_CODES)
+@config_option
+def compile_kernels(config: Path | None) -> None:
+    """Compile all kernels into the cache on disk (beside the sources, or NUMBA_CACHE_DIR), and show progress."""
+    settings = _settings(config)
+    from rich.progress import Progress
+
+    from detector.codec.decode import Decoder
+    from detector.core import compile as core_compile
+
+    spec = settings.spec()
+    with Progress(disable=not sys.stderr.isatty()) as bars:
+        bar = bars.add_task("decoding", total=None)
+        Decoder(settings.mapping, spec)
+        core_compile.compile_kernels(
+            spec, lambda what, done, total: bars.update(bar, description=what, completed=done, total=total)
+        )
+    click.echo("kernels are compiled")
+
+
+def main() -> NoReturn:
+    """Runs the command; turns whatever ends it into a message and an exit code."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or OK)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        _refuse(error)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """Errors that carry an `exit_code` speak to the operator; all others are ours, shown with their trace."""
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        click.echo(f"detector: {error}", err=True)
+        sys.exit(code)
+    import traceback
+
+    trace: Callable[[], str] = traceback.format_exc
+    click.echo(_masked(trace()) + "detector: internal error; please report it with the lines above", err=True)
+    sys.exit(INTERNAL)
+
+
+def _masked(text: str) -> str:
+    """No card number leaves, not even in a trace."""
+    try:
+        from detector.codec.masking import mask
+    except ImportError:
+        return ""
+    return mask(text)
+
+
+def _settings(config: Path | None) -> Settings:
+    """Settings, or the end of the process with every fault listed and exit code 78."""
+    from detector.settings import ConfigError, load
+    from detector.settings.paths import missing
+
+    path = config
+    if path is None and Path("detector.toml").exists():
+        path = Path("detector.toml")
+    try:
+        settings = load(path, os.environ)
+        faults = missing(settings)
+    except ConfigError as error:
+        faults = error.faults
+    if faults:
+        click.echo(f"detector: {path or 'environment'}: {len(faults)} fault(s) in the configuration", err=True)
+        for fault in faults:
+            click.echo(f"  {fault}", err=True)
+        sys.exit(CONFIGURATION)
+    return settings

@@ -1,0 +1,132 @@
+"""Settings → the frozen spec, and every clash between declarations that lie in different sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from detector.codec.decode import KEY_ROLE_FIELDS
+from detector.core.spec import (
+    KEY_ROLES,
+    Decision,
+    Entity,
+    Feature,
+    FeatureKind,
+    HalfSpaceTrees,
+    Spec,
+    default_features,
+    parse_duration_ms,
+    parse_feature,
+)
+from detector.settings.faults import ConfigError
+from detector.settings.sections import Settings
+
+DEFAULT_ENTITIES = (
+    Entity("card", "card", "partition"),
+    Entity("customer", "customer", "partition"),
+    Entity("merchant", "merchant", "global"),
+    Entity("terminal", "terminal", "global"),
+    Entity("device", "device", "global"),
+)
+WINDOW_MS_MAX = 365 * 86_400_000
+_NEEDS_AMOUNT = (
+    FeatureKind.AMOUNT,
+    FeatureKind.SUM,
+    FeatureKind.AMOUNT_TO_MEAN,
+    FeatureKind.AMOUNT_DEVIATION,
+    FeatureKind.AMOUNT_TO_MAX,
+)
+_NEEDS_PLACE = (FeatureKind.DISTANCE_KM, FeatureKind.SPEED_KMH)
+
+
+def build_spec(settings: Settings, partitions: int) -> Spec:
+    """The spec. Raises ConfigError with all clashes, ValueError for a number of partitions below 1."""
+    if partitions < 1:
+        raise ValueError(f"expected at least one partition, found {partitions}")
+    keys = _keys(settings)
+    numeric = tuple(settings.input.numeric)
+    entities, faults = _entities(settings, keys)
+    features, feature_faults = _features(settings, entities, keys, numeric)
+    faults += feature_faults
+    trees = settings.models.half_space_trees
+    names = {feature.name for feature in features}
+    faults += [
+        f"models.half_space_trees.features: expected names among the features in use, found {name!r}"
+        for name in trees.features
+        if name not in names
+    ]
+    if faults:
+        raise ConfigError(faults)
+    decision = settings.decision
+    return Spec(
+        keys=keys,
+        numeric=numeric,
+        entities=entities,
+        features=features,
+        members=(HalfSpaceTrees(trees.trees, trees.height, trees.window_rows, trees.features),),
+        decision=Decision(decision.alerts_per_day or None, decision.alert_risk_min, decision.review_risk_min),
+        allowed_lateness_ms=parse_duration_ms(settings.features.allowed_lateness),
+        partitions=partitions,
+        seed=settings.models.seed,
+    )
+
+
+def _keys(settings: Settings) -> tuple[str, ...]:
+    return tuple(role for role in KEY_ROLES if KEY_ROLE_FIELDS[role] in settings.input.fields)
+
+
+def _entities(settings: Settings, keys: tuple[str, ...]) -> tuple[tuple[Entity, ...], list[str]]:
+    if settings.entities is None:
+        return tuple(entity for entity in DEFAULT_ENTITIES if entity.key in keys), []
+    faults = []
+    entities: list[Entity] = []
+    for index, declared in enumerate(settings.entities):
+        if declared.key not in keys:
+            faults.append(
+                f"entities.{index}.key: expected a role that [input.fields] maps ({_listed(keys)}), "
+                f'found {declared.key!r}; add {KEY_ROLE_FIELDS[declared.key]} = "its.path" there'
+            )
+        if any(entity.name == declared.name for entity in entities):
+            faults.append(f"entities.{index}.name: expected each name once, found {declared.name!r} twice")
+        entities.append(Entity(declared.name, declared.key, declared.scope, declared.slots_max))
+    return tuple(entities), faults
+
+
+def _features(
+    settings: Settings, entities: tuple[Entity, ...], keys: tuple[str, ...], numeric: tuple[str, ...]
+) -> tuple[tuple[Feature, ...], list[str]]:
+    roles = frozenset(settings.input.fields)
+    names = {entity.name for entity in entities}
+    if settings.features.use is None:
+        parsed = [parse_feature(name) for name in default_features(entities, keys, numeric)]
+        return tuple(feature for feature in parsed if _lack(feature, names, keys, numeric, roles) is None), []
+    parsed = [parse_feature(name) for name in settings.features.use]
+    faults = []
+    for feature in parsed:
+        lack = _lack(feature, names, keys, numeric, roles)
+        if lack is not None:
+            faults.append(f"features.use: {feature.name!r}: {lack}")
+    return tuple(parsed), faults
+
+
+def _lack(
+    feature: Feature, entities: set[str], keys: tuple[str, ...], numeric: tuple[str, ...], roles: frozenset[str]
+) -> str | None:
+    """What a feature needs and does not find; None where all is there."""
+    if feature.entity and feature.entity not in entities:
+        known = _listed(sorted(entities))
+        return f"expected an entity ({known}), found {feature.entity!r}; declare it under [[entities]]"
+    if feature.key and feature.key not in keys:
+        return f"expected a role that [input.fields] maps ({_listed(keys)}), found {feature.key!r}"
+    if feature.kind is FeatureKind.NUMERIC and feature.column not in numeric:
+        return f"expected a column of [input] numeric ({_listed(numeric)}), found {feature.column!r}"
+    if feature.kind in _NEEDS_AMOUNT and "amount" not in roles:
+        return "expected [input.fields] to map amount, found no such role"
+    if feature.kind in _NEEDS_PLACE and not {"lat", "lon"} <= roles:
+        return "expected [input.fields] to map lat and lon, found no such roles"
+    if feature.window_ms > WINDOW_MS_MAX:
+        return "expected a window of at most 365d, found a longer one"
+    return None
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

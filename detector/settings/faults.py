@@ -1,0 +1,99 @@
+"""Faults of a configuration, each as one line: its place, what was expected, what was found. Secrets never show."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping as AbstractMapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from detector.codec.masking import mask
+
+FOUND_CHARACTERS_MAX = 60
+_SECRET = re.compile(r"password|secret|token|credential|jaas|oauthbearer\.config|\.key$|\.pem$|userinfo", re.IGNORECASE)
+
+
+_UNION_MEMBER = re.compile(r"\[key\]|str|int|float|bool|(tuple|function|constrained|literal).*")
+
+
+class ConfigError(Exception):
+    """A configuration that cannot run; `faults` lists every fault with its place."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting of this name must not be shown."""
+    return _SECRET.search(name) is not None
+
+
+def fault_lines(error: ValidationError, model: type[BaseModel], origin: AbstractMapping[str, str]) -> list[str]:
+    """One line a fault. `origin` maps a setting's place to the environment variable that set it."""
+    lines: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for detail in error.errors(include_url=False):
+        place = ".".join(str(part) for part in detail["loc"] if _is_place(part))
+        if detail["type"].endswith("_type"):  # a union's members each complain of the type; the first speaks for all
+            if place in seen:
+                continue
+            seen.add(place)
+        shown = place + (f" (from {origin[place]})" if place in origin else "")
+        for text in _explain(detail, model).split("\n"):
+            line = f"{shown}: {text}" if shown else text
+            if line not in lines.setdefault(place, []):
+                lines[place].append(line)
+    return [line for group in lines.values() for line in group]
+
+
+def _is_place(part: int | str) -> bool:
+    """Leaves out pydantic's own words: the member of a union, the key of a dict."""
+    return isinstance(part, int) or not _UNION_MEMBER.fullmatch(part)
+
+
+def _explain(detail: Any, model: type[BaseModel]) -> str:
+    code, context, loc = detail["type"], detail.get("ctx", {}), detail["loc"]
+    if code == "extra_forbidden":
+        known = sorted(_fields_at(model, loc[:-1]))
+        close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"expected one of {', '.join(known)}, found an unknown key{hint}"
+    if code == "missing":
+        return "expected a value, found none"
+    if code == "value_error":
+        return str(context["error"])
+    found = _found(detail["input"], loc)
+    if code == "literal_error":
+        return f"expected {context['expected'].replace(' or ', ', or ')}, found {found}"
+    message = str(detail["msg"]).removeprefix("Input should be ")
+    return f"expected {message[0].lower() + message[1:]}, found {found}"
+
+
+def _found(value: Any, loc: tuple[int | str, ...]) -> str:
+    if any(is_secret(str(part)) for part in loc):
+        return "a value that is not shown"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = mask(repr(value))
+    return text if len(text) <= FOUND_CHARACTERS_MAX else text[:FOUND_CHARACTERS_MAX] + "…"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            inner = _models_in(field.annotation)
+            if inner:
+                model = inner[0]
+    return set(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
