@@ -7,6 +7,7 @@ XXH64 resists chance, not malice: a sender who picks ids so as to collide can mi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -103,7 +104,7 @@ def hash_keys_kernel(data: Any, separator: Any, seed: Any, out: Any) -> Any:
     return row
 
 
-def hash_columns(columns: list[list[str]] | list[tuple[str, ...]]) -> NDArray[np.uint64]:
+def hash_columns(columns: Sequence[Sequence[str]]) -> NDArray[np.uint64]:
     """Hashes of every text, uint64 (len(columns), rows); "" → 0. All columns in one pass over one buffer."""
     rows = len(columns[0])
     count = len(columns) * rows

@@ -1,4 +1,4 @@
-"""Files that the settings name: a missing one is a fault before anything is touched, not an error in the first connect."""
+"""Files that the settings name: a missing one is a fault before anything is touched, not at the first connect."""
 
 from __future__ import annotations
 

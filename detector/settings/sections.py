@@ -25,9 +25,21 @@ TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 # What a promise rests on, so that no property of the user's own may touch it.
 RESERVED_PROPERTIES = frozenset(
-    "bootstrap.servers group.id group.protocol enable.auto.commit enable.auto.offset.store isolation.level "
-    "auto.offset.reset partition.assignment.strategy transactional.id enable.idempotence acks transaction.timeout.ms "
-    "enable.partition.eof".split()
+    {
+        "bootstrap.servers",
+        "group.id",
+        "group.protocol",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "isolation.level",
+        "auto.offset.reset",
+        "partition.assignment.strategy",
+        "transactional.id",
+        "enable.idempotence",
+        "acks",
+        "transaction.timeout.ms",
+        "enable.partition.eof",
+    }
 )
 
 
@@ -43,14 +55,14 @@ class Kafka(Section):
     bootstrap_servers: str = Field(
         default="localhost:9092",
         min_length=1,
-        description="Brokers, `host:port`, with commas between them. KAFKA_BOOTSTRAP_SERVERS in the environment wins over "
-        "the file.",
+        description="Brokers, `host:port`, with commas between them. KAFKA_BOOTSTRAP_SERVERS in the environment "
+        "wins over the file.",
     )
     instance_id: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._-]{0,128}$",
-        description="Name of this process within the application, stable over restarts. Empty: the first free of host-0, "
-        "host-1 and so on.",
+        description="Name of this process within the application, stable over restarts. Empty: the first free "
+        "of host-0, host-1 and so on.",
     )
     guarantee: Literal["exactly_once", "at_least_once"] = Field(
         default="exactly_once", description="Whether results and offsets are committed in one Kafka transaction."
@@ -129,8 +141,8 @@ class EntitySettings(Section):
     key: KeyRole = Field(description="Role whose value identifies it: " + ", ".join(KEY_ROLES) + ".")
     scope: Literal["partition", "global"] = Field(
         default="partition",
-        description="`partition` where the topic is keyed by it or by what determines it; else `global`: each partition "
-        "then sees its own share.",
+        description="`partition` where the topic is keyed by it or by what determines it; else `global`: each "
+        "partition then sees its own share.",
     )
     slots_max: int = Field(
         default=4_000_000, ge=16, le=1_000_000_000,
@@ -197,8 +209,8 @@ class DecisionSettings(Section):
 
     alerts_per_day: int = Field(
         default=100, ge=0, le=10_000_000,
-        description="Alert budget over all partitions, alerts an event-time day (UTC); 0: no budget, the threshold alone "
-        "decides.",
+        description="Alert budget over all partitions, alerts an event-time day (UTC); 0: no budget, the threshold "
+        "alone decides.",
     )  # fmt: skip
     alert_risk_min: float = Field(default=900.0, ge=0, le=1000, description="No alert below this risk, 0 to 1000.")
     review_risk_min: float = Field(
