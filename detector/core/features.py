@@ -31,6 +31,7 @@ from detector.core.windows import (
     T_ROWS,
     T_SQUARE,
     append_kernel,
+    cells_per_second,
     gather_kernel,
     scratch_entries,
 )
@@ -66,6 +67,7 @@ class EntityPlan:
     entity: Entity
     key: int
     window_s: NDArray[np.int64]
+    cell_per_s: NDArray[np.float64]
     totals: NDArray[np.int32]
     sights: NDArray[np.int32]
     recent_width: int
@@ -98,6 +100,7 @@ def plan_entity(spec: Spec, entity: Entity) -> EntityPlan:
         entity=entity,
         key=spec.keys.index(entity.key),
         window_s=np.array(windows, np.int64),
+        cell_per_s=cells_per_second(np.array(windows, np.int64)),
         totals=np.array([row for row in rows if row[KIND] < NEW], np.int32).reshape(-1, 6),
         sights=np.array([row for row in rows if row[KIND] >= NEW], np.int32).reshape(-1, 6),
         recent_width=recent_width,
@@ -155,6 +158,7 @@ def entity_features(
             table,
             plan.key,
             plan.window_s,
+            plan.cell_per_s,
             plan.totals,
             plan.sights,
             lateness_s,
@@ -180,6 +184,7 @@ def entity_kernel(
     table,
     own_key,
     window_s,
+    cell_per_s,
     totals,
     sights,
     lateness_s,
@@ -236,7 +241,9 @@ def entity_kernel(
         )
         if late[i]:
             continue
-        append_kernel(counter, chain, older, whole, sums, slot, now_s, amount[i], window_s, lateness_s, scratch)
+        append_kernel(
+            counter, chain, older, whole, sums, slot, now_s, amount[i], window_s, cell_per_s, lateness_s, scratch
+        )
         last_ms[slot] = max(last, event_time_ms[i])
         remember_kernel(i, slot, now_s, key, latitude, longitude, sights, place, place_s, recent, distinct, distinct_s)
     return len(event_time_ms), DONE

@@ -96,14 +96,14 @@ def gather_kernel(chain, older, whole, sums, slot, now_s, window_s, lateness_s, 
 
 
 @njit(cache=True, nogil=True)
-def append_kernel(counter, chain, older, whole, sums, slot, now_s, amount, window_s, lateness_s, scratch):
+def append_kernel(counter, chain, older, whole, sums, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
     """Add a row: into the newest entry when both share the finest cell, else as an entry of its own."""
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(np.int64(chain[slot, LENGTH]))
-    cell = max(np.int64(1), window_s[0] // GRID)
-    if used == 0 or np.int64(whole[chunk, 2 * used - 2 + SECOND]) // cell != now_s // cell:
+    per_s = cell_per_s[0]
+    if used == 0 or np.floor(whole[chunk, 2 * used - 2 + SECOND] * per_s) != np.floor(now_s * per_s):
         if used == CHUNK and chain[slot, LENGTH] >= chain[slot, LIMIT]:
-            compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, lateness_s, scratch)
+            compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch)
             chunk = np.int64(chain[slot, HEAD])
             used = head_used_kernel(np.int64(chain[slot, LENGTH]))
         if used == 0 or used == CHUNK:
@@ -150,20 +150,20 @@ def clear_kernel(whole, sums, chunk):
 
 
 @njit(cache=True, nogil=True)
-def cell_kernel(time_s, age_s, window_s):
+def cell_kernel(time_s, age_s, window_s, cell_per_s):
     """The cell that an entry may share: 1/24 of the smallest window that it has yet to leave; -1 when it left all."""
     for w in range(len(window_s)):
         if age_s < window_s[w]:
-            return w * 4_294_967_296 + time_s // max(1, window_s[w] // GRID)
-    return -1
+            return np.floor(time_s * cell_per_s[w]) * 16.0 + w
+    return -1.0
 
 
 @njit(cache=True, nogil=True)
-def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, lateness_s, scratch):
+def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch):
     """Drop the entries that every row to come will find too old; merge neighbours that share a cell."""
     width = sums.shape[1] // CHUNK
     kept = 0
-    last_cell = -2
+    last_cell = -2.0
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(np.int64(chain[slot, LENGTH]))
     while chunk >= 0:
@@ -173,8 +173,8 @@ def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, la
             if age >= window_s[len(window_s) - 1] + lateness_s:
                 continue
             # a row may still come that is `lateness_s` earlier: keep the cells of that younger age
-            cell = cell_kernel(time_s, max(0, age - lateness_s), window_s)
-            if (cell < 0 or cell != last_cell or kept == 0) and kept < len(scratch):
+            cell = cell_kernel(time_s, max(0, age - lateness_s), window_s, cell_per_s)
+            if (cell < 0.0 or cell != last_cell or kept == 0) and kept < len(scratch):
                 for column in range(5):
                     scratch[kept, column] = 0.0
                 kept += 1
@@ -189,7 +189,7 @@ def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, la
         chunk = np.int64(older[chunk])
         used = CHUNK
     write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept)
-    chain[slot, LIMIT] = min(LIMIT_MAX, kept + max(4 * CHUNK, kept // 4))
+    chain[slot, LIMIT] = min(LIMIT_MAX, kept + max(4 * CHUNK, kept // 2))
 
 
 @njit(cache=True, nogil=True)
@@ -217,6 +217,11 @@ def write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept):
         chain[slot, HEAD] = -1
     chain[slot, LENGTH] = kept
     free_chunks_kernel(counter, older, chunk)
+
+
+def cells_per_second(window_s: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cells a second of each window's grid: a product is a tenth of a division's time, and there is one an entry."""
+    return 1.0 / np.maximum(1, window_s // GRID)
 
 
 def scratch_entries(window_s: NDArray[np.int64], lateness_s: int) -> int:
