@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import tomllib
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ import click
 from pydantic import ValidationError
 
 from producers.encoding import Batch
-from producers.options import day, duration, sink_options
+from producers.options import DEFAULT_SERVERS, day, duration, sink_options
 from producers.pace import FlatOut, Pace, Rate, Speed
 from producers.progress import Display
 from producers.publish import EX_CONFIG, EX_INPUT, EX_UNAVAILABLE, Publisher, PublishError, Unavailable
@@ -28,7 +29,9 @@ from producers.simulator import Simulator, SimulatorOptions
 from producers.world import WorldOptions
 from schemas.files import FileError, row_count
 from schemas.mapping import Mapping
+from schemas.topics import TOPICS
 
+EX_INTERNAL = 70
 EPILOG = """\b
 Exit codes:
   0   done, or stopped by Ctrl-C with everything delivered
@@ -40,7 +43,21 @@ Exit codes:
 """
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+class Commands(click.Group):
+    """Ends with 70 where something fails that should not."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Click's own ways to end pass through."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception:
+            traceback.print_exc()
+            _fail("internal error; please report the lines above", EX_INTERNAL)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 def main() -> None:
     """Put transactions on Kafka: simulated ones with labelled fraud in them, or those of your own file."""
 
@@ -58,7 +75,7 @@ def main() -> None:
     show_default=True,
     help="Multiplies all amounts; at 1 they are some tens of a currency unit.",
 )
-@click.option("--days", type=click.IntRange(0), default=30, show_default=True, help="Event-time days; 0: without end.")
+@click.option("--days", type=click.IntRange(0), help="Event-time days; 0: without end.  [default: 30; 0 with --count]")
 @click.option(
     "--start",
     "start_ms",
@@ -110,7 +127,7 @@ def main() -> None:
 )
 @sink_options
 def simulate(
-    customers: int, terminals: int, merchants: int, amount_scale: float, days: int, start_ms: int, seed: int,
+    customers: int, terminals: int, merchants: int, amount_scale: float, days: int | None, start_ms: int, seed: int,
     count: int, rate: float, fraud_share: float, scenarios: tuple[str, ...], label_delay_ms: int,
     label_genuine_share: float, key: str, **target: Any,
 ) -> None:  # fmt: skip
@@ -119,6 +136,8 @@ def simulate(
     After the Fraud Detection Handbook (chapter 3): spending profiles, terminals within a radius, its three fraud
     scenarios; besides, card testing, account takeover and impossible travel. In event-time order; seeded.
     """
+    if days is None:
+        days = 0 if count else 30
     options = SimulatorOptions(
         world=WorldOptions(customers, terminals, merchants, amount_scale, seed),
         days=days,
@@ -140,7 +159,7 @@ def simulate(
     "--config",
     type=click.Path(path_type=Path),
     help="A detector.toml whose [input] says which columns are card, event time and so on. Not given: the "
-    "columns are those of the canonical transaction.",
+    "columns are those of the canonical transaction. Its topics and servers serve where no option names them.",
 )
 @click.option(
     "--speed",
@@ -172,6 +191,8 @@ def replay(
     if speed and rate:
         raise click.UsageError("expected --speed or --rate, found both")
     mapping = _mapping(config)
+    if config is not None:
+        _names_from(config, target)
     pace: Pace = Rate(rate) if rate else Speed(speed) if speed else FlatOut()
     try:
         rows = row_count(file)
@@ -198,6 +219,19 @@ def _mapping(config: Path | None) -> Mapping:
         for fault in error.errors():
             click.echo(f"{config}: [input] {'.'.join(map(str, fault['loc']))}: {fault['msg']}", err=True)
         _fail(f"{config}: {error.error_count()} faults in [input]", EX_CONFIG)
+
+
+def _names_from(config: Path, target: dict[str, Any]) -> None:
+    """Servers and topics of a detector.toml, where no option or variable gives them."""
+    tables = tomllib.loads(config.read_text(encoding="utf-8"))
+    for option, table, key in (
+        ("bootstrap_servers", "kafka", "bootstrap_servers"),
+        ("topic", "topics", "transactions"),
+        ("labels_topic", "topics", "labels"),
+    ):
+        name = tables.get(table, {}).get(key)
+        if target[option] is None and isinstance(name, str) and name:
+            target[option] = name
 
 
 def _drive(
@@ -234,13 +268,15 @@ def _open_sink(options: dict[str, Any], labels: bool, tell: Callable[[str], None
             return FileSink(output, output.with_name(output.stem + ".labels.jsonl")), str(output)
         except OSError as error:
             raise PublishError(f"{output}: cannot be written: {error.strerror}", EX_CONFIG) from error
-    servers = options["bootstrap_servers"]
+    servers = options["bootstrap_servers"] or DEFAULT_SERVERS
     publisher = Publisher(servers, dict(options["kafka_options"]), options["wait"], tell, stop)
-    topics = {"transactions": options["topic"]} | ({"labels": options["labels_topic"]} if labels else {})
+    topics = {"transactions": options["topic"] or TOPICS["transactions"].name}
+    if labels:
+        topics["labels"] = options["labels_topic"] or TOPICS["labels"].name
     if not publisher.connect(topics, options["partitions"]):
         raise Unavailable(f"stopped before the broker at {servers} answered; nothing was sent")
     return KafkaSink(
-        publisher, options["topic"], options["labels_topic"]
+        publisher, topics["transactions"], topics.get("labels", "")
     ), f"{' and '.join(topics.values())} at {servers}"
 
 
