@@ -1,0 +1,1 @@
+"""Shell: Kafka. The loop, exactly once, and the embedded broker of demo and tests."""

@@ -1,0 +1,136 @@
+"""Topics: made where they are missing, waited for where they are not ours to make.
+
+Law: the journal and the snapshots have as many partitions as the input, record for task p in partition p. The input
+topic itself is never made by a running detector: a misspelt name must not become an empty topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+
+from detector.kafka import client
+from detector.kafka.errors import BrokerAway, ConfigurationRefused
+from detector.kafka.patience import Patience
+from detector.settings import Settings
+from schemas.topics import TOPICS
+
+REQUEST_TIMEOUT_S = 10.0
+INTERNAL = ("journal", "snapshots")
+OUTPUT = ("alerts", "decisions", "dead_letters")
+
+log = structlog.get_logger(__name__)
+
+
+def topic_names(settings: Settings) -> dict[str, str]:
+    """Role → name, of every topic of the application."""
+    own = {role: getattr(settings.topics, role) for role in TOPICS if role not in INTERNAL}
+    return own | {role: TOPICS[role].name.format(application_id=settings.application_id) for role in INTERNAL}
+
+
+def create_topics(settings: Settings, partitions: int | None = None) -> dict[str, str]:
+    """Make every topic of the table that is not there yet; what `detector topics create` does.
+
+    `partitions`: of the input topic, where it is made. Returns name → `created` or `exists`. Raises BrokerAway when no
+    broker answers within ten seconds, ConfigurationRefused when one refuses.
+    """
+    admin = AdminClient(client.admin_config(settings, lambda _error: None))
+    names = topic_names(settings)
+    try:
+        there = partition_counts(admin)
+    except KafkaException as error:
+        raise BrokerAway(
+            f"expected a broker at {settings.kafka.bootstrap_servers}, found none: {error.args[0].str()}; "
+            "start it, or set kafka.bootstrap_servers"
+        ) from None
+    like_input = there.get(names["transactions"]) or partitions or TOPICS["transactions"].partitions
+    wanted = {role: like_input if role == "transactions" else TOPICS[role].partitions or like_input for role in TOPICS}
+    return _create(admin, {names[role]: (role, count) for role, count in wanted.items()}, there)
+
+
+def ensure_topics(admin: AdminClient, settings: Settings, input_partitions: int) -> None:
+    """Make the topics that the detector writes, and give the internal ones as many partitions as the input has.
+
+    Raises ConfigurationRefused when the broker does not let us, KafkaException when it is away.
+    """
+    names, there = topic_names(settings), partition_counts(admin)
+    roles = [role for role in (*INTERNAL, *OUTPUT) if role != "decisions" or settings.output.decisions != "none"]
+    _create(admin, {names[role]: (role, TOPICS[role].partitions or input_partitions) for role in roles}, there)
+    for role in INTERNAL:
+        if (found := there.get(names[role], input_partitions)) < input_partitions:
+            log.warning("input has grown; adding partitions", topic=names[role], found=found, wanted=input_partitions)
+            growth = admin.create_partitions([NewPartitions(names[role], input_partitions)])
+            _settle(growth, names[role], {KafkaError.INVALID_PARTITIONS})
+
+
+def wait_for_input(admin: AdminClient, topic: str, patience: Patience) -> int:
+    """Number of partitions of the input topic, as soon as there is one. Raises OutOfPatience."""
+    while True:
+        try:
+            counts = partition_counts(admin, topic)
+        except KafkaException as error:
+            patience.failed("look for the input topic", error.args[0])
+        else:
+            if found := counts.get(topic, 0):
+                patience.succeeded()
+                return found
+            patience.failed(
+                "look for the input topic",
+                f"there is no topic {topic!r}; make it (detector topics create), or set topics.transactions",
+            )
+        patience.wait(1.0)
+
+
+def partition_counts(admin: AdminClient, topic: str | None = None) -> dict[str, int]:
+    """Topic → number of partitions, of one topic or all. Raises KafkaException when no broker answers."""
+    topics = admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics
+    return {name: len(found.partitions) for name, found in topics.items() if found.error is None}
+
+
+def topic_config(admin: AdminClient, topic: str) -> dict[str, str]:
+    """Settings of `topic` as the broker sees them, defaults included. Raises KafkaException."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    entries = admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource].result()
+    return {name: entry.value for name, entry in entries.items() if entry.value is not None}
+
+
+def _create(admin: AdminClient, wanted: Mapping[str, tuple[str, int]], there: Iterable[str]) -> dict[str, str]:
+    new = [
+        NewTopic(name, num_partitions=count, replication_factor=-1, config=TOPICS[role].config())
+        for name, (role, count) in wanted.items()
+        if name not in there
+    ]
+    outcome = dict.fromkeys(wanted, "exists")
+    if new:
+        for name, future in admin.create_topics(new, request_timeout=REQUEST_TIMEOUT_S).items():
+            if _settle({name: future}, name, {KafkaError.TOPIC_ALREADY_EXISTS}):
+                outcome[name] = "created"
+                log.info("topic made", topic=name, partitions=wanted[name][1])
+    return outcome
+
+
+def _settle(futures: Mapping[str, Future[Any]], name: str, harmless: set[int]) -> bool:
+    """True when done, False when somebody else was quicker."""
+    try:
+        futures[name].result()
+    except KafkaException as error:
+        if error.args[0].code() in harmless:
+            return False
+        if error.args[0].retriable() or error.args[0].code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):
+            raise
+        raise ConfigurationRefused(
+            f"expected to be allowed to make topic {name} or its partitions, found {error.args[0].str()}; "
+            "grant Create and Alter, or have it made beforehand (detector topics create shows all of them)"
+        ) from None
+    return True

@@ -1,0 +1,282 @@
+"""The loop: consume → decode → step → publish → commit, in one thread.
+
+Law: a record counts as processed when its transaction is committed, and not before. Rewinding is the only answer to a
+failed transaction; it restores every task that had records in it.
+
+One turn takes what is there, for at most one commit interval. While more than a whole batch is waiting, commits are let
+grow to `commit_rows_max` rows or `CATCH_UP_S`, for a commit costs milliseconds; else they are made `commit_interval_ms`
+after the first record, which is then the floor of latency for `read_committed` readers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from detector.kafka.dead_letters import DeadLetters, RejectWindow
+from detector.kafka.engine import Engine
+from detector.kafka.errors import HistoryLost, Rewind, Stop
+from detector.kafka.outbox import Outbox
+from detector.kafka.patience import Patience
+from detector.kafka.rebalance import Assignment
+from detector.kafka.records import by_partition, records_of
+from detector.kafka.restore import Restorer
+from detector.kafka.snapshots import Upload
+from detector.kafka.tally import Tally
+from detector.kafka.tasks import Phase, Task
+from detector.kafka.watch import Watch
+from detector.settings import Settings
+
+# Rows of one turn: enough to spread a turn's fixed cost thin, few enough to stay in the processor's cache.
+BATCH_ROWS_MAX = 4_096
+CATCH_UP_S = 0.2
+IDLE_WAIT_S = 0.1
+RESTORES_AT_ONCE = 4
+# Within a revoke or a stop: time for the last commit and the snapshots, below any session timeout we allow.
+LEAVE_S = 5.0
+# A larger state is not snapshot on leaving: the next owner replays at most one snapshot interval instead.
+LEAVE_STATE_BYTES_MAX = 128 * 1024 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+class Loop:
+    """One process's share of the group. Used by the main thread alone; see `rebalance.Owner` for the callbacks."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        consumer: Consumer,
+        outbox: Outbox,
+        restorer: Restorer,
+        letters: DeadLetters,
+        watch: Watch,
+        patience: Patience,
+    ) -> None:
+        self._engine, self._consumer, self._outbox, self._restorer = engine, consumer, outbox, restorer
+        self._letters, self._watch, self._patience = letters, watch, patience
+        self._rows_max = settings.kafka.commit_rows_max
+        self._interval_s = settings.kafka.commit_interval_ms / 1e3
+        self._snapshot_s, self._snapshot_rows = settings.snapshots.interval_s, settings.snapshots.interval_rows
+        self._rejects = RejectWindow(settings)
+        self._assignment = Assignment(settings.topics.transactions, self)
+        self._tally = Tally()
+        self._behind = False
+        self._failed = False
+        self._unsought: list[Task] = []
+
+    def run(self) -> None:
+        """Until asked to stop. Raises Stop; after any exception nothing more is committed."""
+        self._assignment.subscribe(self._consumer)
+        try:
+            while not self._watch.stopping:
+                self.turn()
+            self._leave(self._assignment.running())
+        except BaseException:
+            self._failed = True
+            raise
+        finally:
+            self._consumer.close()
+            self._outbox.close()
+
+    def turn(self) -> None:
+        """One round: take, fold, publish, commit when due, go on restoring."""
+        try:
+            self._outbox.open()
+            if messages := self._consume():
+                self._process(messages)
+            if self._due():
+                self._commit()
+        except Rewind as rewind:
+            self._rewind(rewind)
+        self._restore()
+        if self._watch.tick(self._assignment, self._consumer, self._engine):
+            self._start_snapshots()
+
+    def _consume(self) -> list[Message]:
+        cpu_s = time.thread_time()
+        if self._tally.first_s is not None or self._assignment.touched():
+            messages = self._consumer.consume(BATCH_ROWS_MAX, max(0.0, self._due_s() - time.monotonic()))
+        elif self._assignment.restoring():
+            messages = self._consumer.consume(BATCH_ROWS_MAX, 0.0)
+        elif messages := self._consumer.consume(1, IDLE_WAIT_S):
+            self._tally.first_s = time.monotonic()
+            messages += self._consumer.consume(BATCH_ROWS_MAX - 1, self._interval_s)
+        self._behind = len(messages) == BATCH_ROWS_MAX
+        self._watch.spent("consume", time.thread_time() - cpu_s)
+        return messages
+
+    def _process(self, messages: list[Message]) -> None:
+        if any(map(Message.error, messages)):
+            messages = self._without_errors(messages)
+            if not messages:
+                return
+        groups = [
+            (task, group)
+            for partition, group in by_partition(messages).items()
+            if (task := self._assignment.tasks.get(partition)) is not None and task.phase is Phase.RUNNING
+        ]
+        # All, before anything can fail: their records are in our hands, and the client will not give them again.
+        for task, _ in groups:
+            task.touched = True
+        if groups and self._tally.first_s is None:
+            self._tally.first_s = time.monotonic()
+        for task, group in groups:
+            self._fold(task, group)
+
+    def _fold(self, task: Task, messages: list[Message]) -> None:
+        """One micro-batch of one task: decode, step, publish. Raises Rewind, TooManyRejects."""
+        wall_s, began_s = time.monotonic(), time.thread_time()
+        records = records_of(task.partition, messages, task.next_offset)
+        if not len(records):
+            return
+        decoded = self._engine.decode(records)
+        decoded_s = time.thread_time()
+        decisions = self._engine.step(task.state, decoded)
+        stepped_s = time.thread_time()
+        for output in self._engine.outputs(records, decoded, decisions):
+            self._outbox.produce(output.topic, output.message)
+        for reject in decoded.rejects:
+            letter = self._letters.of(records, reject)
+            self._outbox.produce(letter.topic, letter.message, on_delivery=self._letters.delivered)
+        task.next_offset = int(records.offset[-1]) + 1
+        task.rows_since_snapshot += len(records)
+        self._tally.add(records, decoded, decisions)
+        self._tally.processing_s.append(time.monotonic() - wall_s)
+        self._watch.spent("decode", decoded_s - began_s)
+        self._watch.spent("step", stepped_s - decoded_s)
+        self._watch.spent("publish", time.thread_time() - stepped_s)
+        if self._rejects.add(len(records), decoded.rejects):
+            self._commit()
+            self._rejects.stop(decoded.rejects)
+
+    def _due_s(self) -> float:
+        """Monotonic time of the next commit."""
+        if self._tally.first_s is None:
+            return 0.0
+        return self._tally.first_s + max(CATCH_UP_S if self._behind else 0.0, self._interval_s)
+
+    def _due(self) -> bool:
+        rows_due = self._tally.rows >= self._rows_max
+        return bool(self._assignment.touched()) and (rows_due or time.monotonic() >= self._due_s())
+
+    def _commit(self) -> None:
+        """Settle all touched tasks; metrics only afterwards. Raises Rewind."""
+        began_s, cpu_s = time.monotonic(), time.thread_time()
+        self._outbox.commit(self._assignment.touched(), self._consumer)
+        tally, self._tally = self._tally, Tally()
+        self._start_snapshots()
+        self._watch.committed(tally, time.monotonic() - began_s)
+        self._watch.spent("commit", time.thread_time() - cpu_s)
+
+    def _rewind(self, rewind: Rewind) -> None:
+        """The one answer to a transaction that is gone: every task touched since the last commit restores."""
+        tasks = self._assignment.touched()
+        log.warning(
+            "transaction gone; restoring", cause=rewind.cause, why=str(rewind), partitions=[t.partition for t in tasks]
+        )
+        self._tally = Tally()
+        self._rejects.reset()
+        self._watch.rewound(rewind.cause)
+        self._consumer.pause(self._assignment.where(tasks))
+        for task in tasks:
+            task.rewind(rewind.cause)
+            task.restoring = self._restorer.restore(task)
+
+    def _restore(self) -> None:
+        """One slice of each restore; a task that is done takes records from its next offset on."""
+        for task in self._assignment.restoring()[:RESTORES_AT_ONCE]:
+            if task.restoring is not None and next(task.restoring, self) is self:
+                self._watch.restored(task)
+                self._unsought.append(task)
+        for task in [*self._unsought]:
+            here = self._assignment.tasks.get(task.partition) is task and task.phase is Phase.RUNNING
+            if not here or self._sought(task):
+                self._unsought.remove(task)
+
+    def _sought(self, task: Task) -> bool:
+        """Whether the client now reads on where the state ends; False while it is still taking the partition up."""
+        try:
+            self._consumer.seek(TopicPartition(self._assignment.topic, task.partition, task.next_offset))
+        except KafkaException as error:
+            log.debug("seek to be tried again", partition=task.partition, error=str(error))
+            return False
+        self._consumer.resume(self._assignment.where([task]))
+        return True
+
+    def _start_snapshots(self) -> None:
+        """Take those that are due, of tasks that stand at a commit boundary."""
+        now_s = time.monotonic()
+        for task in self._assignment.running():
+            if task.touched or not task.rows_since_snapshot:
+                continue
+            old = now_s - task.snapshot_taken_s >= self._snapshot_s
+            if old or task.rows_since_snapshot >= self._snapshot_rows:
+                self._snapshot(task)
+
+    def _snapshot(self, task: Task) -> None:
+        """The task's state as bytes, to be sent with the next commits."""
+        began_s = time.monotonic()
+        data = self._engine.snapshot(task.state)
+        sequence = task.snapshot.sequence + 1 if task.snapshot is not None else 1
+        task.upload = Upload(task.partition, sequence, task.next_offset, data)
+        task.touched, task.rows_since_snapshot, task.snapshot_taken_s = True, 0, began_s
+        self._watch.snapshot(len(data), time.monotonic() - began_s)
+
+    def _without_errors(self, messages: list[Message]) -> list[Message]:
+        for message in messages:
+            error = message.error()
+            if error is None:
+                continue
+            if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise HistoryLost(
+                    f"expected {message.topic()} partition {message.partition()} to hold offset {message.offset()}, "
+                    f"found that it does not ({error.str()}): records were deleted before they were read. Raise "
+                    "retention.ms of the topic, then start with --rebuild to go on with what is left"
+                )
+            if error.fatal():
+                raise Stop(f"the consumer cannot go on: {error.name()}: {error.str()}")
+            self._patience.failed("consume", error)
+        return [message for message in messages if message.error() is None]
+
+    # What the group calls back, from within consume() and close().
+
+    def assigned(self, tasks: Sequence[Task]) -> None:
+        """Restore them, slice by slice."""
+        for task in tasks:
+            task.restoring = self._restorer.restore(task)
+        self._watch.assigned(tasks)
+
+    def revoking(self, tasks: Sequence[Task]) -> None:
+        """Commit and snapshot what leaves, within bounds; else abort."""
+        if not self._failed:
+            self._leave(tasks)
+
+    def losing(self, tasks: Sequence[Task]) -> None:
+        """Abort; never commit."""
+        with self._patience.limited(LEAVE_S):
+            if not self._failed and (rewind := self._outbox.abort()) is not None:
+                self._rewind(rewind)
+
+    def dropped(self, tasks: Sequence[Task]) -> None:
+        """Forget their metrics."""
+        self._watch.dropped(tasks)
+
+    def _leave(self, tasks: Sequence[Task]) -> None:
+        until_s = time.monotonic() + LEAVE_S
+        with self._patience.limited(LEAVE_S):
+            try:
+                if self._assignment.touched():
+                    self._commit()
+                for task in tasks:
+                    small = task.phase is Phase.RUNNING and self._engine.nbytes(task.state) <= LEAVE_STATE_BYTES_MAX
+                    if small and task.rows_since_snapshot and task.upload is None:
+                        self._snapshot(task)
+                while self._assignment.touched() and time.monotonic() < until_s:
+                    self._commit()
+            except Rewind as rewind:
+                self._rewind(rewind)

@@ -1,0 +1,94 @@
+"""Where outputs go, whatever the guarantee: the seam between the loop and the two ways to commit.
+
+Law: `commit` settles everything done for the tasks since the last commit, or raises Rewind and settles nothing that a
+restore would not find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from confluent_kafka import Consumer
+
+from detector.codec.encode import OutMessage
+from detector.kafka import journal
+from detector.kafka.errors import Rewind
+from detector.kafka.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What journal records say besides the task: the topics, the spec and the guarantee they are written under."""
+
+    topic: str
+    journal_topic: str
+    snapshots_topic: str
+    spec_fingerprint: str
+    state_fingerprint: str
+    guarantee: str
+
+    def entry(self, task: Task) -> tuple[str, OutMessage, int]:
+        """Topic, message and partition of the journal record of the commit now being made."""
+        reference = task.upload.reference() if task.upload is not None else None
+        record = journal.JournalRecord(
+            version=journal.JOURNAL_VERSION,
+            task=task.partition,
+            commit=task.commit + 1,
+            inputs={journal.input_name(self.topic, task.partition): task.next_offset},
+            origin_offset=task.origin_offset,
+            snapshot=reference or task.snapshot,
+            state_fingerprint=self.state_fingerprint,
+            spec_fingerprint=self.spec_fingerprint,
+            guarantee=self.guarantee,
+        )
+        message = OutMessage(journal.key(task.partition), journal.encode(record), [])
+        return self.journal_topic, message, task.partition
+
+
+class Outbox(Protocol):
+    """One producer, and one way to commit."""
+
+    guarantee: str
+
+    @property
+    def snapshots_topic(self) -> str:
+        """Where snapshot chunks go."""
+        ...
+
+    def open(self) -> None:
+        """Make the producer usable; no-op where it is."""
+        ...
+
+    def produce(self, topic: str, message: OutMessage, partition: int = -1, on_delivery: Any = None) -> None:
+        """Queue a message for the next commit."""
+        ...
+
+    def commit(self, tasks: Sequence[Task], consumer: Consumer) -> None:
+        """Settle everything done for `tasks`."""
+        ...
+
+    def abort(self) -> Rewind | None:
+        """Give up what was not committed."""
+        ...
+
+    def flush(self) -> None:
+        """Wait until all that was queued is delivered."""
+        ...
+
+    def close(self) -> None:
+        """Let the producer go."""
+        ...
+
+
+def send_chunks(outbox: Outbox, task: Task) -> None:
+    """Queue the next chunks of the task's snapshot; when it is whole, wait to know where it begins. Raises Rewind."""
+    upload = task.upload
+    if upload is None:
+        return
+    for key, value, headers, first in upload.take():
+        on_delivery = upload.first_delivered if first else None
+        outbox.produce(outbox.snapshots_topic, OutMessage(key, value, [*headers]), task.partition, on_delivery)
+    if upload.whole and upload.reference() is None:
+        outbox.flush()

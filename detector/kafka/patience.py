@@ -1,0 +1,102 @@
+"""Waiting for a broker: say so once, then every half minute, and say when it is back.
+
+Law: a broker that is away loses nothing and floods no log. A wait ends when the broker is back, when the process is
+asked to stop, or at the deadline that the caller set; the last two raise `OutOfPatience`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+
+from detector.kafka.errors import OutOfPatience
+from detector.observe.health import Health
+
+SAY_EVERY_S = 30.0
+RETRY_WAIT_S = 0.25
+BROKER = "broker"
+
+Result = TypeVar("Result")
+log = structlog.get_logger(__name__)
+
+
+class Patience:
+    """Shared by all that talk to the broker in the main thread. `stop` is set when the process is asked to end."""
+
+    def __init__(self, stop: threading.Event, health: Health) -> None:
+        self._stop, self._health = stop, health
+        self._away_since_s: float | None = None
+        self._said_s = 0.0
+        self._deadline_s: float | None = None
+
+    @property
+    def away(self) -> bool:
+        """Whether the last thing heard was that the broker is away."""
+        return self._away_since_s is not None
+
+    def insist(self, what: str, call: Callable[[], Result]) -> Result:
+        """`call()`, again and again with the same arguments as long as it fails in a way that may pass.
+
+        Raises KafkaException for any other error, OutOfPatience as the module says.
+        """
+        while True:
+            try:
+                result = call()
+            except KafkaException as error:
+                if not error.args[0].retriable():
+                    raise
+                self.failed(what, error.args[0])
+                self.wait()
+            else:
+                self.succeeded()
+                return result
+
+    def failed(self, what: str, error: KafkaError | str) -> None:
+        """Note that the broker did not answer; logs at most every `SAY_EVERY_S`."""
+        now_s = time.monotonic()
+        if self._away_since_s is None:
+            self._away_since_s = now_s
+            self._said_s = now_s - SAY_EVERY_S
+        reason = error if isinstance(error, str) else error.str()
+        self._health.set(BROKER, False, f"{what}: {reason}")
+        if now_s - self._said_s >= SAY_EVERY_S:
+            self._said_s = now_s
+            log.warning("broker does not answer; trying on", doing=what, error=reason, away_s=self._away_s(now_s))
+
+    def succeeded(self) -> None:
+        """Note that the broker answered."""
+        if self._away_since_s is not None:
+            log.info("broker answers again", away_s=self._away_s(time.monotonic()))
+            self._away_since_s = None
+        self._health.set(BROKER, True)
+
+    def wait(self, seconds: float = RETRY_WAIT_S) -> None:
+        """Sleep before the next try. Raises OutOfPatience when there is to be none."""
+        self._health.beat()
+        deadline_s = self._deadline_s
+        if deadline_s is not None and time.monotonic() > deadline_s:
+            raise OutOfPatience("the broker did not answer within the time left")
+        if deadline_s is None and self._stop.is_set():
+            raise OutOfPatience("asked to stop while the broker was away")
+        if deadline_s is None:
+            self._stop.wait(seconds)
+        else:
+            time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """Within it, waiting ends after `seconds`, whether or not the process is asked to stop."""
+        self._deadline_s = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._deadline_s = None
+
+    def _away_s(self, now_s: float) -> float:
+        return round(now_s - (self._away_since_s or now_s), 1)

@@ -1,0 +1,307 @@
+"""The one recovery path: newest snapshot, then silent replay of the input up to the committed offset.
+
+Law (restore ≡ replay): the state that comes out is the fold of the input from the task's first record to its committed
+offset, as if nothing had happened. Start, crash, rebalance, aborted transaction: all come here.
+
+A restore is a generator that the main loop advances one slice at a time, so that the group is polled meanwhile and the
+other tasks go on. What the journal and the group's committed offset say decides:
+
+==========  ============  ==========================================================================================
+journal     group offset  then
+==========  ============  ==========================================================================================
+none        none          a new task: begins at the first record there is
+none        Y             refuse: the state up to Y is unknown
+X           X             restore, begin at X
+X           none          restore, begin at X (groups that stood still for a week lose their offsets)
+X           Y ≠ X         refuse: somebody moved the group (written under at_least_once: X, outputs may repeat)
+==========  ============  ==========================================================================================
+
+With `rebuild`, what would be refused is folded anew from the first record there is, silently, up to the group's offset.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from detector.kafka import journal
+from detector.kafka.engine import Engine
+from detector.kafka.errors import ConfigurationRefused, HistoryLost
+from detector.kafka.journal import JournalRecord, SnapshotReference
+from detector.kafka.outbox import Ledger
+from detector.kafka.patience import Patience
+from detector.kafka.reader import LogReader
+from detector.kafka.records import records_of
+from detector.kafka.snapshots import Download
+from detector.kafka.tasks import Task
+
+Slices = Generator[None, None, None]
+
+COMMITTED_TIMEOUT_S = 1.0
+OFFSETS_TIMEOUT_S = 5.0
+SETTLE_WAIT_S = 0.05
+# A commit takes two offsets of the journal, its record and the transaction's marker.
+JOURNAL_SPAN = 64
+SAY_EVERY_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What is committed for one task, once no transaction on it is open: see the table above."""
+
+    committed: int | None
+    record: JournalRecord | None
+    low: int
+
+
+class Restorer:
+    """Makes the restores of one process. `rebuild`: fold the retained log anew, once for each task."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: Ledger,
+        consumer: Consumer,
+        admin: AdminClient,
+        reader_config: dict[str, Any],
+        patience: Patience,
+        rebuild: bool = False,
+    ) -> None:
+        self._engine, self._ledger, self._consumer, self._admin = engine, ledger, consumer, admin
+        self._reader, self._patience = LogReader(reader_config, patience), patience
+        self._rebuild = rebuild
+        self._rebuilt_at_commit: dict[int, int] = {}
+
+    def restore(self, task: Task) -> Slices:
+        """Slices of work after which `task` is RUNNING. Raises HistoryLost, ConfigurationRefused, JournalError."""
+        settled = yield from self._settled(task.partition)
+        if self._rebuilds(task.partition, settled):
+            yield from self._fold_anew(task, settled)
+        elif settled.record is None:
+            self._refuse_unknown(task.partition, settled)
+            task.restored(self._engine.new_state(task.partition), settled.low, settled.low, 0, None, 0)
+        else:
+            yield from self._fold_on(task, settled, settled.record)
+        log.info(
+            "task restored",
+            partition=task.partition,
+            cause=task.cause,
+            offset=task.next_offset,
+            rows_replayed=task.rows_since_snapshot,
+            snapshot=task.snapshot.sequence if task.snapshot else None,
+            seconds=round(time.monotonic() - task.restoring_since_s, 2),
+        )
+
+    def _settled(self, partition: int) -> Generator[None, None, Settled]:
+        """[1] the group's stable offset; [2] the journal's end, open transactions included; [3] wait until all before
+        it is decided; [4] the newest record. In this order a record that belongs to [1] cannot be missed.
+        """
+        source = TopicPartition(self._ledger.topic, partition)
+        book = TopicPartition(self._ledger.journal_topic, partition)
+        committed = yield from self._committed(source)
+        low = yield from self._offset(source, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
+        end = yield from self._offset(book, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+        while (yield from self._offset(book, _LATEST, IsolationLevel.READ_COMMITTED)) < end:
+            yield from _pause(SETTLE_WAIT_S)
+        first = yield from self._offset(book, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
+        return Settled(committed, (yield from self._newest(partition, first, end)), low)
+
+    def _newest(self, partition: int, first: int, end: int) -> Generator[None, None, JournalRecord | None]:
+        """The last journal record below `end`, walking back from it."""
+        topic, span = self._ledger.journal_topic, JOURNAL_SPAN
+        while first < end:
+            last = None
+            start = max(first, end - span)
+            with closing(self._reader.read(topic, partition, start, end)) as slices:
+                for messages in slices:
+                    last = messages[-1] if messages else last
+                    yield
+            if last is not None:
+                return journal.decode(last.value() or b"", f"{topic} partition {partition} offset {last.offset()}")
+            if start == first:
+                break
+            span *= 8
+        return None
+
+    def _fold_on(self, task: Task, settled: Settled, record: JournalRecord) -> Slices:
+        """Snapshot, or the beginning, then replay to what the journal says."""
+        target = self._agreed(task.partition, settled, record)
+        state, snapshot = None, record.snapshot
+        if snapshot is not None:
+            state = yield from self._download(task.partition, snapshot)
+        if state is None:
+            state, snapshot = self._engine.new_state(task.partition), None
+        start = snapshot.offset if snapshot is not None else record.origin_offset
+        if settled.low > start:
+            raise HistoryLost(
+                f"expected {self._ledger.topic} partition {task.partition} to hold its records from offset {start} on "
+                f"({'after its newest snapshot' if snapshot else 'no snapshot can be read'}), found {settled.low} as "
+                "the first: retention took the rest. Start with --rebuild to go on from what is left of the log, or "
+                "with a new application_id to begin anew; then raise retention.ms of the topic"
+            )
+        yield from self._replay(task.partition, state, start, target)
+        task.restored(state, target, record.origin_offset, record.commit, snapshot, target - start)
+
+    def _fold_anew(self, task: Task, settled: Settled) -> Slices:
+        """The retained log, from its first record to the committed offset."""
+        record = settled.record
+        name = journal.input_name(self._ledger.topic, task.partition)
+        target = settled.committed if settled.committed is not None else record.inputs[name] if record else settled.low
+        commit = record.commit if record is not None else 0
+        self._rebuilt_at_commit.setdefault(task.partition, commit)
+        log.warning(
+            "rebuilding the state from the retained log", partition=task.partition, first=settled.low, stop=target
+        )
+        state = self._engine.new_state(task.partition)
+        yield from self._replay(task.partition, state, settled.low, target)
+        task.restored(state, max(target, settled.low), settled.low, commit, None, max(0, target - settled.low))
+
+    def _replay(self, partition: int, state: Any, start: int, stop: int) -> Slices:
+        """Fold [start, stop) into `state`, output off."""
+        said_s, position = time.monotonic(), start
+        with closing(self._reader.read(self._ledger.topic, partition, start, stop)) as slices:
+            for messages in slices:
+                if messages:
+                    records = records_of(partition, messages, position)
+                    self._engine.step(state, self._engine.decode(records))
+                    position = int(records.offset[-1]) + 1
+                if time.monotonic() - said_s > SAY_EVERY_S:
+                    said_s = time.monotonic()
+                    log.info("restoring", partition=partition, offset=position, stop=stop)
+                yield
+
+    def _download(self, partition: int, reference: SnapshotReference) -> Generator[None, None, Any]:
+        """The snapshot's state; None, with an error in the log, where it cannot be used."""
+        topic = self._ledger.snapshots_topic
+        end = yield from self._offset(TopicPartition(topic, partition), _LATEST, IsolationLevel.READ_UNCOMMITTED)
+        download = Download(partition, reference)
+        with closing(self._reader.read(topic, partition, reference.first_offset, end)) as slices:
+            for messages in slices:
+                if any(download.add(message) for message in messages):
+                    break
+                yield
+        data = download.data()
+        if data is None:
+            log.error(
+                "snapshot is not whole; replaying from the beginning instead",
+                topic=topic,
+                partition=partition,
+                sequence=reference.sequence,
+            )
+            return None
+        try:
+            return self._engine.restore(data)
+        except ValueError as error:
+            log.error(
+                "snapshot cannot be read; replaying from the beginning instead",
+                topic=topic,
+                partition=partition,
+                sequence=reference.sequence,
+                error=str(error),
+            )
+            return None
+
+    def _agreed(self, partition: int, settled: Settled, record: JournalRecord) -> int:
+        """The offset to begin at, per the table. Raises ConfigurationRefused."""
+        if record.state_fingerprint != self._ledger.state_fingerprint:
+            raise ConfigurationRefused(
+                f"expected a configuration whose state has fingerprint {record.state_fingerprint}, as the state of "
+                f"partition {partition} has, found {self._ledger.state_fingerprint}: entities, features, models or "
+                "columns have changed. Start once with --rebuild to fold the retained log anew (no alert is repeated), "
+                "or take a new application_id to begin anew"
+            )
+        if record.spec_fingerprint != self._ledger.spec_fingerprint:
+            log.info(
+                "decisions are made by another spec from here on",
+                partition=partition,
+                before=record.spec_fingerprint,
+                now=self._ledger.spec_fingerprint,
+            )
+        offset = record.inputs.get(journal.input_name(self._ledger.topic, partition))
+        if offset is None:
+            raise ConfigurationRefused(
+                f"expected the journal {self._ledger.journal_topic} to speak of topic {self._ledger.topic}, found "
+                f"{sorted(record.inputs)}; put topics.transactions back, or take a new application_id"
+            )
+        moved = settled.committed is not None and settled.committed != offset
+        if moved and record.guarantee == "exactly_once":
+            raise ConfigurationRefused(
+                f"expected the group's offset of {self._ledger.topic} partition {partition} to be {offset}, as in the "
+                f"journal, found {settled.committed}: it was moved from outside. Move it back, or start with --rebuild "
+                "to go on from there"
+            )
+        return offset
+
+    def _refuse_unknown(self, partition: int, settled: Settled) -> None:
+        if settled.committed is not None:
+            raise ConfigurationRefused(
+                f"expected a journal record for partition {partition} on {self._ledger.journal_topic}, since the group "
+                f"has committed offset {settled.committed}, found none: was the topic deleted? Start with --rebuild to "
+                "fold the retained log anew, or take a new application_id"
+            )
+
+    def _rebuilds(self, partition: int, settled: Settled) -> bool:
+        if not self._rebuild or (settled.record is None and settled.committed is None):
+            return False
+        commit = settled.record.commit if settled.record is not None else 0
+        return commit <= self._rebuilt_at_commit.get(partition, commit)
+
+    def _committed(self, source: TopicPartition) -> Generator[None, None, int | None]:
+        """The group's offset, once no open transaction may change it (KIP-447)."""
+        while True:
+            try:
+                found = self._consumer.committed([source], COMMITTED_TIMEOUT_S)[0]
+                if found.error is None:
+                    self._patience.succeeded()
+                    return found.offset if found.offset >= 0 else None
+                error = found.error
+            except KafkaException as raised:
+                error = raised.args[0]
+            yield from self._later("read the group's offset", error)
+
+    def _offset(
+        self, where: TopicPartition, which: OffsetSpec, isolation: IsolationLevel
+    ) -> Generator[None, None, int]:
+        """One offset of one partition, asked for without waiting for the answer."""
+        while True:
+            asked = self._admin.list_offsets(
+                {where: which}, isolation_level=isolation, request_timeout=OFFSETS_TIMEOUT_S
+            )[where]
+            while not asked.done():
+                yield from _pause(0.0)
+            try:
+                offset = int(asked.result().offset)
+            except KafkaException as raised:
+                yield from self._later(f"ask for offsets of {where.topic}", raised.args[0])
+            else:
+                self._patience.succeeded()
+                return offset
+
+    def _later(self, what: str, error: KafkaError) -> Slices:
+        if error.fatal() or error.code() in _REFUSED:
+            raise ConfigurationRefused(f"expected to be allowed to {what}, found {error.name()}: {error.str()}")
+        self._patience.failed(what, error)
+        yield from _pause(0.25)
+
+
+_REFUSED = frozenset((KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED))
+_EARLIEST, _LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+
+def _pause(seconds: float) -> Slices:
+    """Yield at least once; never keeps the loop from its work for more than two milliseconds at a time."""
+    until_s = time.monotonic() + seconds
+    while True:
+        time.sleep(0.002)
+        yield
+        if time.monotonic() >= until_s:
+            return

@@ -1,0 +1,61 @@
+"""What the open transaction has done, counted when it is committed and forgotten when it is not."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.codec.decode import Decoded
+from detector.core.batch import DecisionBatch, Verdict
+from detector.kafka.records import Records
+from detector.observe.metrics import Metrics
+
+VERDICTS = {verdict: verdict.name.lower() for verdict in Verdict}
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts since the last commit. `first_s`: monotonic time of the first record, None while empty."""
+
+    rows: int = 0
+    first_s: float | None = None
+    verdicts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(Verdict), dtype=np.int64))
+    late: int = 0
+    tombstones: int = 0
+    rejects: Counter[str] = field(default_factory=Counter)
+    record_time_ms: list[NDArray[np.int64]] = field(default_factory=list)
+    batch_rows: list[int] = field(default_factory=list)
+    processing_s: list[float] = field(default_factory=list)
+
+    def add(self, records: Records, decoded: Decoded, decisions: DecisionBatch) -> None:
+        """One micro-batch of one task."""
+        self.rows += len(records)
+        self.verdicts += np.bincount(decisions.verdict, minlength=len(Verdict))
+        self.late += int(np.count_nonzero(decisions.late))
+        self.tombstones += decoded.tombstones
+        for reject in decoded.rejects:
+            self.rejects[reject.reason.value] += 1
+        self.record_time_ms.append(records.record_time_ms)
+        self.batch_rows.append(len(records))
+
+    def publish(self, metrics: Metrics, commit_seconds: float) -> None:
+        """Into the metrics; call after the commit, and only then."""
+        for verdict, name in VERDICTS.items():
+            if count := int(self.verdicts[verdict]):
+                metrics.transactions_total.labels(name).inc(count)
+        metrics.alerts_total.inc(int(self.verdicts[Verdict.ALERT]))
+        metrics.late_transactions_total.inc(self.late)
+        metrics.tombstones_total.inc(self.tombstones)
+        for reason, count in self.rejects.items():
+            metrics.dead_letters_total.labels(reason).inc(count)
+        if self.record_time_ms:
+            times = np.concatenate(self.record_time_ms)
+            metrics.end_to_end_seconds.observe_many(time.time() - times[times > 0] / 1e3)
+            metrics.batch_rows.observe_many(self.batch_rows)
+            metrics.processing_seconds.observe_many(self.processing_s)
+        metrics.commit_seconds.observe(commit_seconds)
+        metrics.commits_total.labels("committed").inc()

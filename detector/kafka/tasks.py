@@ -1,0 +1,105 @@
+"""A task: one input partition with its state.
+
+::
+
+      assigned                       restored
+    ────────────▶ RESTORING ─────────────────────▶ RUNNING
+                   ▲     │                          │   │
+                   └─────┼──── rewind(cause) ───────┘   │
+                         │                              │
+                         └────── revoked or lost ───────┴──▶ CLOSED
+
+RESTORING: the partition is paused; `restoring` is run one slice at a time by the main loop.
+RUNNING:   `state` is the fold of all records below `next_offset`.
+Rewinding throws the state away: there is no way back from a state that an aborted transaction has changed, other than
+to restore it.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from detector.kafka.journal import SnapshotReference
+from detector.kafka.snapshots import Upload
+
+RestoreCause = Literal["assigned", "aborted", "fatal"]
+
+
+class Phase(enum.Enum):
+    """Where a task is in its life."""
+
+    RESTORING = "restoring"
+    RUNNING = "running"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class Task:
+    """Mutable; owned by the main thread.
+
+    `touched`: records of it are in our hands, or in the open transaction, so an abort must restore it.
+    `committed_offset`: next offset as last committed; `origin_offset`: first offset it ever read.
+    """
+
+    partition: int
+    cause: RestoreCause = "assigned"
+    phase: Phase = Phase.RESTORING
+    restoring: Iterator[None] | None = None
+    restoring_since_s: float = field(default_factory=time.monotonic)
+
+    state: Any = None
+    next_offset: int = -1
+    committed_offset: int = -1
+    origin_offset: int = -1
+    commit: int = 0
+    touched: bool = False
+
+    snapshot: SnapshotReference | None = None
+    upload: Upload | None = None
+    rows_since_snapshot: int = 0
+    snapshot_taken_s: float = field(default_factory=time.monotonic)
+
+    def restored(
+        self,
+        state: Any,
+        next_offset: int,
+        origin_offset: int,
+        commit: int,
+        snapshot: SnapshotReference | None,
+        rows: int,
+    ) -> None:
+        """RESTORING → RUNNING. `rows` were replayed after the snapshot."""
+        assert self.phase is Phase.RESTORING, self.phase
+        self.state, self.next_offset, self.committed_offset = state, next_offset, next_offset
+        self.origin_offset, self.commit, self.snapshot = origin_offset, commit, snapshot
+        self.rows_since_snapshot, self.snapshot_taken_s = rows, time.monotonic()
+        self.touched, self.restoring, self.phase = False, None, Phase.RUNNING
+
+    def rewind(self, cause: RestoreCause) -> None:
+        """Any living phase → RESTORING, from nothing."""
+        assert self.phase is not Phase.CLOSED, self.phase
+        self._drop()
+        self.cause, self.phase, self.restoring_since_s = cause, Phase.RESTORING, time.monotonic()
+
+    def close(self) -> None:
+        """→ CLOSED; the state is gone."""
+        self._drop()
+        self.phase = Phase.CLOSED
+
+    def committed(self) -> None:
+        """All that it did since the last commit is settled."""
+        self.committed_offset = self.next_offset
+        self.commit += 1
+        if self.upload is not None and (reference := self.upload.reference()) is not None:
+            self.snapshot, self.upload = reference, None
+        # A snapshot half sent belongs to the next transaction too, traffic or not.
+        self.touched = self.upload is not None
+
+    def _drop(self) -> None:
+        if self.restoring is not None:
+            getattr(self.restoring, "close", lambda: None)()
+        self.state, self.restoring, self.upload, self.touched = None, None, None, False
