@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -68,3 +70,12 @@ def image_environment() -> dict[str, str]:
         if word == "ENV"
         for name, _, value in (pair.partition("=") for pair in shlex.split(rest))
     }
+
+
+def command_line(program: str) -> click.Group:
+    """The click group behind a console script of the project."""
+    module = importlib.import_module(PROJECT["scripts"][program].partition(":")[0])
+    (group,) = {
+        item for item in (getattr(module, "cli", None), getattr(module, "main", None)) if isinstance(item, click.Group)
+    }
+    return group

@@ -6,7 +6,6 @@ import json
 import re
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -20,6 +19,7 @@ from tests.unit.deployment import (
     PROJECT,
     ROOT,
     SERVICES,
+    command_line,
     image_environment,
     mounts,
 )
@@ -114,7 +114,7 @@ def test_compose_commands_exist(name: str) -> None:
     """Subcommands and options are those of the command line; `--help` comes last, so that nothing runs."""
     service = SERVICES[name]
     (program,) = service.get("entrypoint", _exec_form("ENTRYPOINT"))
-    result = CliRunner().invoke(_command(program), [*service["command"], "--help"])
+    result = CliRunner().invoke(command_line(program), [*service["command"], "--help"])
     assert result.exit_code == 0, result.output
 
 
@@ -142,11 +142,6 @@ def _exec_form(word: str) -> list[str]:
     return command
 
 
-def _command(program: str) -> Any:
-    module, _, attribute = PROJECT["scripts"][program].partition(":")
-    return getattr(__import__(module, fromlist=[attribute]), attribute)
-
-
 def _kept_by_dockerignore(path: str) -> bool:
     """Whether the builder sees `path`; the last line that matches it or a folder above it decides."""
     kept = True
@@ -172,7 +167,7 @@ def test_image_runs_as_a_numbered_user_in_exec_form() -> None:
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)
     assert f"--chown={user} " in " ".join(rest for word, rest in FINAL_STAGE if word == "COPY")
     assert _exec_form("ENTRYPOINT")[0] in PROJECT["scripts"]
-    assert CliRunner().invoke(_command("detector"), [*_exec_form("CMD"), "--help"]).exit_code == 0
+    assert CliRunner().invoke(command_line("detector"), [*_exec_form("CMD"), "--help"]).exit_code == 0
 
 
 def test_image_uses_no_instruction_of_ill_repute() -> None:
@@ -212,7 +207,7 @@ def test_image_compiles_its_kernels_where_it_looks_for_them() -> None:
         i for i, (word, rest) in enumerate(FINAL_STAGE) if word == "COPY" and rest.endswith(folder)
     ), "what is copied into a volume after its declaration is lost"
     assert f"kernels:{folder}" in SERVICES["detector"]["volumes"]
-    assert CliRunner().invoke(_command("detector"), ["compile", "--help"]).exit_code == 0
+    assert CliRunner().invoke(command_line("detector"), ["compile", "--help"]).exit_code == 0
 
 
 def test_image_health_check_asks_the_port_that_is_served() -> None:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from detector.observe.definitions import DEFINITIONS
-from tests.unit.deployment import ROOT, SERVICES, mounts, read_yaml
+from tests.unit.deployment import ROOT, SERVICES, command_line, mounts, read_yaml
 
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 RUNBOOKS = ROOT / "deploy" / "runbooks"
@@ -136,8 +136,6 @@ def test_runbooks_are_those_of_the_alerts() -> None:
 
 @pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
 def test_runbook_names_what_exists(path: Path) -> None:
-    from detector import cli
-
     text = path.read_text(encoding="utf-8")
     names = {item.full_name for item in DEFINITIONS}
     for metric in re.findall(r"`(detector_[a-z_]+)", text):
@@ -150,7 +148,7 @@ def test_runbook_names_what_exists(path: Path) -> None:
         assert (RUNBOOKS / link).exists()
     for command in re.findall(r"(?:^|`)detector ((?:[a-z]+ ?)+(?:--[a-z-]+ \S+ ?)*)", text, re.MULTILINE):
         arguments = command.replace("`", "").split()
-        result = CliRunner().invoke(cli.main, [*arguments, "--help"])
+        result = CliRunner().invoke(command_line("detector"), [*arguments, "--help"])
         assert result.exit_code == 0, f"detector {command}: {result.output}"
 
 
