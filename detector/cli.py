@@ -5,7 +5,6 @@ Law: whatever ends a command ends it with one of the documented exit codes, and 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -214,7 +213,7 @@ def _settings(config: Path | None) -> Settings:
     if path is None and Path("detector.toml").exists():
         path = Path("detector.toml")
     try:
-        settings = load(path, os.environ)
+        settings = load(path)
         faults = missing(settings)
     except ConfigError as error:
         faults = error.faults

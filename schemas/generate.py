@@ -1,4 +1,4 @@
-"""JSON Schema files of every message, generated from the models: `python -m schemas.generate`. A test fails on drift."""
+"""JSON Schema files of every message, generated from the models by `python -m schemas.generate`; drift fails a test."""
 
 from __future__ import annotations
 

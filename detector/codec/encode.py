@@ -19,6 +19,7 @@ import numpy as np
 from detector.codec.decode import Reject
 from detector.codec.hashing import hash_text
 from detector.codec.masking import mask
+from detector.codec.reasons import sentences
 from detector.codec.shape import Branch, build, struct_type, time_reader
 from detector.core.batch import DecisionBatch, Verdict
 from detector.core.spec import Spec
@@ -86,14 +87,14 @@ class Encoder:
         `event_time_ms` saves reading it again, and is needed where the mapping has none. Raises ValueError where it is
         needed and not given, msgspec.DecodeError for a payload that `Decoder` would refuse.
         """
-        from detector.codec.reasons import sentences
-
         values = self._values(payload)
         amount = values.get("amount")
         currency = values.get("currency")
-        label = "amount" if currency is None else f"amount in {mask(currency)}"
         reasons: list[Reason] = sentences(
-            self._spec, decisions.reasons.get(row, ()), math.nan if amount is None else amount, label
+            self._spec,
+            decisions.reasons.get(row, ()),
+            math.nan if amount is None else amount,
+            None if currency is None else mask(currency),
         )
         common = self._common("alert_id", partition, offset, decisions, row, values, event_time_ms)
         subject = {role: None if values.get(role) is None else mask(values[role]) for role in SUBJECT_ROLES}

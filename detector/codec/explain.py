@@ -224,5 +224,5 @@ def _repeats(payload: bytes) -> bool:
         nonlocal found
         found = found or len({name for name, _ in items}) < len(items)
 
-    json.loads(payload, object_pairs_hook=pairs)
+    json.loads(payload, object_pairs_hook=pairs, parse_int=str)  # Python refuses to read integers past 4300 digits
     return found
