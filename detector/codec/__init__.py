@@ -1,0 +1,1 @@
+"""Bytes ⇄ columns: decode, encode, snapshot, reasons in words."""

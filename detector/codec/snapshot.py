@@ -1,8 +1,8 @@
 """A task's state ⇄ versioned bytes (law: round trip).
 
-Layout: `SFDS`, a version byte, the length of the header (uint32, little-endian), a JSON header that names each array with
-dtype and shape and carries the state fingerprint and a SHA-256 of the body, then the arrays' bytes, C order, in that order.
-No pickle. A version is never reused; old ones are kept as golden files.
+Layout: `SFDS`, a version byte, the length of the header (uint32, little-endian), a JSON header that names each array
+with dtype and shape and carries the state fingerprint and a SHA-256 of the body, then the arrays' bytes, C order, in
+that order. No pickle. A version is never reused; old ones are kept as golden files.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def restore(spec: Spec, data: bytes) -> TaskState:
         raise SnapshotError(f"snapshot: its header is damaged ({error}); rebuild the state from the log") from error
     if header.state_fingerprint != spec.state_fingerprint():
         raise SnapshotError(
-            f"snapshot: expected state fingerprint {spec.state_fingerprint()}, found {header.state_fingerprint}: features, "
-            "entities or models were changed; rebuild the state from the log, or undo the change"
+            f"snapshot: expected state fingerprint {spec.state_fingerprint()}, found {header.state_fingerprint}: "
+            "features, entities or models were changed; rebuild the state from the log, or undo the change"
         )
     body = memoryview(data)[_HEAD.size + length :]
     if hashlib.sha256(body).hexdigest() != header.sha256:

@@ -4,8 +4,8 @@ A table keeps, for each slot, when and where it was last seen, small sets of wha
 *entries*: (newest second, rows, amount, amount², largest amount). A window is summed over the entries whose second lies
 in it. An entry that has aged past the next smaller window is merged with its neighbour when both fall into one cell of
 1/24 of the window that it will leave next, so a row leaves a window of length W between W and W + W/24, an entity never
-holds more than about 24 entries a window, and the unmerged past is exact. Cost and memory follow what an entity did, not
-what it might do.
+holds more than about 24 entries a window, and the unmerged past is exact. Cost and memory follow what an entity did,
+not what it might do.
 
 The table is bounded: an entity unseen for longer than the longest window makes room for a new one, and past
 `slots_max` the longest unseen of eight candidates does. Both depend on the log alone (law: cut invariance).
@@ -40,7 +40,7 @@ class EntityTable(NamedTuple):
     """
 
     counter: NDArray[np.int64]
-    index: NDArray[np.int32]  # open addressing, slot + 1, 0 is empty; rebuilt, never saved
+    cells: NDArray[np.int32]  # open addressing, slot + 1, 0 is empty; rebuilt, never saved
     key: NDArray[np.uint64]  # (s,)
     last_ms: NDArray[np.int64]  # (s,) latest event time, -1 before the first row
     chain: NDArray[np.int32]  # (s, 3): newest chunk or -1, entries in the chain, entries at which to merge
@@ -72,7 +72,7 @@ def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed:
     counter[FREE_CHUNK] = -1
     return EntityTable(
         counter=counter,
-        index=np.zeros(512, np.int32),
+        cells=np.zeros(512, np.int32),
         key=np.zeros(slots, np.uint64),
         last_ms=np.zeros(slots, np.int64),
         chain=np.zeros((slots, 3), np.int32),
@@ -90,7 +90,7 @@ def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed:
 def grown(table: EntityTable, why: int) -> EntityTable:
     """The same table with room for more: small tables double, large ones grow by an eighth."""
     if why == GROW_INDEX:
-        return reindexed(table, 2 * len(table.index))
+        return reindexed(table, 2 * len(table.cells))
     names, used = (SLOT_ARRAYS, SLOTS) if why == GROW_SLOTS else (CHUNK_ARRAYS, CHUNKS)
     count = int(table.counter[used])
     capacity = count * 2 if count < 65_536 else count + count // 8
@@ -109,7 +109,7 @@ def reindexed(table: EntityTable, size: int) -> EntityTable:
     """The same table with a fresh index of `size` cells, a power of two."""
     index = np.zeros(size, np.int32)
     index_kernel(index, table.key, int(table.counter[SLOTS]))
-    return table._replace(index=index)
+    return table._replace(cells=index)
 
 
 def index_size(slots: int) -> int:

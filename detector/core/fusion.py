@@ -24,8 +24,10 @@ def score_bins(score: NDArray[np.float64]) -> NDArray[np.int64]:
 def fuse(score: NDArray[np.float64]) -> NDArray[np.float64]:
     """One score a row from member scores (members, n): the geometric mean of what is left to 1."""
     if len(score) == 1:
-        return score[0]
-    return 1.0 - np.exp(np.mean(np.log(np.maximum(1.0 - score, 2.0**-63)), axis=0))
+        only: NDArray[np.float64] = score[0]
+        return only
+    fused: NDArray[np.float64] = 1.0 - np.exp(np.log(np.maximum(1.0 - score, 2.0**-63)).mean(axis=0))
+    return fused
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,7 @@
 """Half-space trees: random splits drawn from a seed, masses counted from the stream, scores read from frozen masses.
 
-Tan, Ting, Liu, *Fast Anomaly Detection for Streaming Data*, IJCAI 2011; scores equal those of river's `HalfSpaceTrees` on
-complete rows with equal splits (law: parity). The *latest profile* learns, the *reference profile* scores, a pivot at
+Tan, Ting, Liu, *Fast Anomaly Detection for Streaming Data*, IJCAI 2011; scores equal those of river's `HalfSpaceTrees`
+on complete rows with equal splits (law: parity). The *latest profile* learns, the *reference profile* scores, a pivot at
 the window's edge makes the one the other. Masses are integers, so profiles learned on two halves of a stream add up
 (law: mass adds). Two deviations, both for the laws' sake: a row with a missing feature follows the heavier child of the
 reference profile, not of the latest one; and the first windows are short and double, so that scores exist early.
@@ -13,6 +13,7 @@ features is odd.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -27,12 +28,12 @@ FIRST_WINDOW_ROWS = 64
 
 WINDOW, FILLED, REFERENCE_ROWS, PIVOTS, SAME_SCALE = range(5)
 
-Arrays = dict[str, NDArray]
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Nodes in heap order, children of i at 2i + 1 and 2i + 2: `feature` int32 and `threshold` float64 (trees, inner)."""
+    """Nodes in heap order, children of i at 2i + 1, 2i + 2: `feature` int32, `threshold` float64 (trees, inner)."""
 
     feature: NDArray[np.int32]
     threshold: NDArray[np.float64]
@@ -41,11 +42,11 @@ class Splits:
     @property
     def nodes(self) -> int:
         """Nodes a tree, leaves included."""
-        return 2 ** (self.height + 1) - 1
+        return int(2 ** (self.height + 1) - 1)
 
 
 def draw_splits(trees: int, height: int, features: int, seed: int) -> Splits:
-    """Splits of the unit cube. RandomState's stream is frozen by numpy's policy, so the same seed is the same for ever."""
+    """Splits of the unit cube. numpy's policy freezes RandomState's stream: a seed gives the same splits for ever."""
     random = np.random.RandomState(seed)
     inner = 2**height - 1
     feature = np.zeros((trees, inner), np.int32)
@@ -77,7 +78,7 @@ class HalfSpaceForest:
         self._edges = bin_edges()
 
     def new_arrays(self) -> Arrays:
-        """The state before the first row. `scale` float64 (4, m): reference center and width, latest center and width."""
+        """The state before the first row. `scale` float64 (4, m): center and width of the reference, of the latest."""
         shape = (self.spec.trees, self.splits.nodes)
         scale = np.zeros((4, len(self.columns)))
         scale[1] = scale[3] = 1.0

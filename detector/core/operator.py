@@ -1,7 +1,7 @@
 """The straight line on one screen: features → score → fuse → decide → explain → learn.
 
-Laws kept here: *cut invariance*, `step(a)` then `step(b)` equals `step(a ++ b)` bit for bit; *prequential*, decision *i*
-depends on records before *i* only. A batch is walked in segments that end where a member's profiles pivot: inside a
+Laws kept here: *cut invariance*, `step(a)` then `step(b)` equals `step(a ++ b)` bit for bit; *prequential*, decision
+*i* depends on records before *i* only. A batch is walked in segments that end where a member's profiles pivot: inside a
 segment everything that scores is frozen, and what decides goes row by row.
 """
 

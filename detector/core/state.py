@@ -8,6 +8,7 @@ saved. `Plan` is what a spec compiles to; it holds nothing that changes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,9 @@ from detector.core.entities import (
     index_size,
     reindexed,
 )
-from detector.core.features import EntityPlan, plan_entity, table_for
+from detector.core.features import table_for
 from detector.core.half_space_trees import HalfSpaceForest
+from detector.core.plan import EntityPlan, plan_entity
 from detector.core.spec import Spec, default_model_features
 
 Array = NDArray[np.generic]
@@ -120,8 +122,10 @@ def from_saved(spec: Spec, saved: dict[str, Array]) -> TaskState:
     for position, plan in enumerate(state.plan.entities):
         prefix = f"entity.{plan.entity.name}."
         empty = state.tables[position]
-        fields = {name: _fitting(getattr(empty, name), saved[prefix + name]) for name in SLOT_ARRAYS + CHUNK_ARRAYS}
-        table = empty._replace(counter=saved[prefix + "counter"].copy(), **fields)
+        fields: dict[str, Any] = {
+            name: _fitting(getattr(empty, name), saved[prefix + name]) for name in SLOT_ARRAYS + CHUNK_ARRAYS
+        }
+        table = empty._replace(**fields | {"counter": saved[prefix + "counter"].copy()})
         state.tables[position] = reindexed(table, index_size(int(table.counter[SLOTS])))
     for position, arrays in enumerate(state.members):
         for name, array in arrays.items():

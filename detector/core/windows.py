@@ -1,8 +1,8 @@
 """Sliding windows over an entity's chain of entries: read them, append to them, merge what has aged.
 
 The newest chunk comes first and may be partly filled, the others are full; inside a chunk entries are in order of
-arrival. Arrival is event-time order give or take the allowed lateness, so entries are compared by time and never assumed
-sorted.
+arrival. Arrival is event-time order give or take the allowed lateness, so entries are compared by time and never
+assumed sorted.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def cells_per_second(window_s: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def scratch_entries(window_s: NDArray[np.int64], lateness_s: int) -> int:
-    """Rows of `scratch` that suffice: the cells of each window, those of the lateness, and what came since the last merge.
+    """Rows of `scratch` that suffice: cells of the windows, of the lateness, and what came since the last merge.
 
     At most 4,096: beyond, the oldest entries share one.
     """

@@ -1,0 +1,178 @@
+"""Reason evidence → sentences that a person can check against the card's own history.
+
+Every sentence states the row's number, what it is compared with, and, for what is merely rare, how rare. Numbers are
+rounded for reading; the exact ones stand beside the text in the reason's fields.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from detector.core.batch import ReasonEvidence
+from detector.core.plan import RECENT_MAX, RECENT_MAX_OTHERS
+from detector.core.spec import Feature, FeatureKind, Spec
+from schemas.alert import Reason
+
+UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+Sentence = Callable[[Feature, ReasonEvidence, str], str]
+
+
+def sentences(
+    spec: Spec, evidence: tuple[ReasonEvidence, ...], amount: float, currency: str | None = None
+) -> list[Reason]:
+    """One `Reason` for each piece of evidence, in the same order; `amount` and `currency` are the transaction's."""
+    money_text = f"amount {money(amount)}" + (f" {currency}" if currency else "")
+    reasons = []
+    for item in evidence:
+        feature = spec.features[item.feature]
+        reasons.append(
+            Reason(
+                code=feature.kind.name.lower(),
+                text=SENTENCES[feature.kind](feature, item, money_text),
+                feature=feature.name,
+                value=item.value,
+                baseline=None if math.isnan(item.baseline) else item.baseline,
+                rarity=item.rarity,
+            )
+        )
+    return reasons
+
+
+def money(value: float) -> str:
+    """Two decimals and thousands separators; more digits for what is smaller than a cent."""
+    return f"{value:,.2f}" if value == 0.0 or abs(value) >= 0.01 else f"{value:.3g}"
+
+
+def number(value: float) -> str:
+    """Three significant digits, or a whole number with separators."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 or value == int(value) else f"{value:.3g}"
+
+
+def span(milliseconds: float) -> str:
+    """`24 hours`, `7 days`: a window in its largest whole unit."""
+    for size, name in UNITS:
+        if milliseconds >= size and milliseconds % size == 0:
+            count = int(milliseconds // size)
+            if name == "day" and count == 1:
+                return "24 hours"
+            return f"{count} {name}" + ("" if count == 1 else "s")
+    return f"{milliseconds / 1000:.3g} seconds"
+
+
+def duration(seconds: float) -> str:
+    """`4 s`, `12 min`, `5.2 h`, `3.1 d`: a measured time."""
+    for size, name in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {name}"
+    return f"{seconds:.3g} s"
+
+
+def window(feature: Feature) -> str:
+    """`30-day`, `1-hour`."""
+    count, _, name = span(feature.window_ms).partition(" ")
+    return f"{count}-{name.removesuffix('s')}"
+
+
+def share(rarity: float) -> str:
+    """`99.2 %`: of earlier transactions, with as many nines as there are."""
+    percent = 100.0 * (1.0 - rarity)
+    decimals = min(4, max(1, math.ceil(-math.log10(max(rarity, 1e-6))) - 1))
+    return f"{math.floor(percent * 10**decimals) / 10**decimals:.{decimals}f} %"
+
+
+def compared(item: ReasonEvidence, text: Callable[[float], str] = number) -> str:
+    """How a value stands among those of earlier transactions."""
+    side = "higher" if item.value >= item.typical_low else "lower"
+    usual = f"usually {text(item.typical_low)} to {text(item.typical_high)}"
+    return f"{side} than {share(item.rarity)} of earlier transactions ({usual})"
+
+
+def _amount(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    return f"{amount} is {compared(item, money)}"
+
+
+def _to_mean(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    mean = f"{window(feature)} mean of {money(item.baseline)}"
+    return f"{amount} is {number(item.value)} times this {feature.entity}'s {mean}"
+
+
+def _to_max(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    return (
+        f"{amount} is {number(item.value)} times this {feature.entity}'s largest in {span(feature.window_ms)}, "
+        f"{money(item.baseline)}"
+    )
+
+
+def _deviation(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    side = "above" if item.value >= 0 else "below"
+    deviations = f"{number(abs(item.value))} standard deviations"
+    return f"{amount} is {deviations} {side} this {feature.entity}'s {window(feature)} mean"
+
+
+def _count(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    times = "1 transaction" if item.value == 1 else f"{number(item.value)} transactions"
+    return f"{times} of this {feature.entity} in the {span(feature.window_ms)} before, {compared(item)}"
+
+
+def _sum(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    spent = f"{money(item.value)} spent with this {feature.entity} in the {span(feature.window_ms)} before"
+    return f"{spent}, {compared(item, money)}"
+
+
+def _since(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    usual = f"usually {duration(item.typical_low)} to {duration(item.typical_high)}"
+    after = f"only {duration(item.value)} after this {feature.entity}'s previous transaction"
+    return f"{after}, sooner than {share(item.rarity)} of earlier ones ({usual})"
+
+
+def _new(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    known = RECENT_MAX.get(feature.key, RECENT_MAX_OTHERS)
+    return f"{feature.key} is new for this {feature.entity}: not among its last {known}"
+
+
+def _distinct(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    seen = f"{number(item.value)} {feature.key}s seen with this {feature.entity} in {span(feature.window_ms)}"
+    return f"{seen}, {compared(item)}"
+
+
+def _distance(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    return f"{number(item.value)} km from this {feature.entity}'s previous place, {compared(item)}"
+
+
+def _speed(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    return f"{number(item.value)} km/h needed from this {feature.entity}'s previous place, {compared(item)}"
+
+
+def _numeric(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    return f"{feature.column} {number(item.value)} is {compared(item)}"
+
+
+def _hour(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    return (
+        f"at {int(item.value):02d}:00-{int(item.value):02d}:59 UTC, when {100 * item.rarity:.2g} % of transactions come"
+    )
+
+
+def _weekday(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    return f"on a {WEEKDAYS[int(item.value) % 7]}"
+
+
+SENTENCES: dict[FeatureKind, Sentence] = {
+    FeatureKind.AMOUNT: _amount,
+    FeatureKind.HOUR: _hour,
+    FeatureKind.WEEKDAY: _weekday,
+    FeatureKind.NUMERIC: _numeric,
+    FeatureKind.COUNT: _count,
+    FeatureKind.SUM: _sum,
+    FeatureKind.SECONDS_SINCE_LAST: _since,
+    FeatureKind.AMOUNT_TO_MEAN: _to_mean,
+    FeatureKind.AMOUNT_DEVIATION: _deviation,
+    FeatureKind.AMOUNT_TO_MAX: _to_max,
+    FeatureKind.NEW: _new,
+    FeatureKind.DISTINCT: _distinct,
+    FeatureKind.DISTANCE_KM: _distance,
+    FeatureKind.SPEED_KMH: _speed,
+}
