@@ -229,9 +229,9 @@ def _names_from(config: Path, target: dict[str, Any]) -> None:
         ("topic", "topics", "transactions"),
         ("labels_topic", "topics", "labels"),
     ):
-        name = tables.get(table, {}).get(key)
-        if target[option] is None and isinstance(name, str) and name:
-            target[option] = name
+        names = tables.get(table)
+        if target[option] is None and isinstance(names, dict) and isinstance(names.get(key), str):
+            target[option] = names[key] or None
 
 
 def _drive(

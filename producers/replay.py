@@ -88,16 +88,26 @@ def replay_batches(
         paths["time"] = mapping.fields["event_time"]
     if labels_column:
         paths |= {"id": mapping.fields["transaction_id"], "truth": labels_column}
+    rows = payloads(path, limit=limit, text_columns=text_columns(mapping))
+    return _batches(rows, paths, event_time_reader(mapping), label_delay_ms, warn)
+
+
+def _batches(
+    row_batches: Iterator[list[bytes]],
+    paths: dict[str, str],
+    to_ms: Callable[[Any], int | None],
+    label_delay_ms: int,
+    warn: Callable[[str], None],
+) -> Iterator[Batch]:
     reader = Reader(paths) if paths else None
-    to_ms = event_time_reader(mapping)
     latest_ms, warned = 0, False
-    for rows in payloads(path, limit=limit, text_columns=text_columns(mapping)):
+    for rows in row_batches:
         values = [reader.read(payload) for payload in rows] if reader else []
         batch = _batch(rows, values, to_ms if "time" in paths else None, latest_ms, label_delay_ms)
         latest_ms = int(batch.event_time_ms[-1])
-        if key_role and not any(batch.keys) and not warned:
+        if "key" in paths and not any(batch.keys) and not warned:
             warned = True
-            warn(f"{path}: expected {key_role} at {paths['key']!r}, found none in {len(batch):,} rows: no record keys")
+            warn(f"expected a key at {paths['key']!r}, found none in {len(batch):,} rows: these records have no key")
         yield batch
 
 
