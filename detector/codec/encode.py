@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -101,9 +101,9 @@ class Encoder:
         body = {
             **common,
             **subject,
-            "reasons": [_masked(reason.model_dump()) for reason in reasons],
+            "reasons": [_masked(reason) for reason in reasons],
             "amount": amount,
-            "currency": None if currency is None else mask(currency),
+            "currency": currency,
         }
         return self._message(ALERT_TYPE, "alerts", body, common, values, key, headers)
 
@@ -239,6 +239,10 @@ def _collect(branch: Branch, record: Any, found: dict[str, Any]) -> None:
                 found[column] = str(value) if child.kind == "id" else value
 
 
-def _masked(fields: dict[str, Any]) -> dict[str, Any]:
-    clean: Callable[[Any], Any] = lambda value: mask(value) if isinstance(value, str) else value  # noqa: E731
-    return {name: clean(value) for name, value in fields.items()}
+def _masked(reason: Reason) -> dict[str, Any]:
+    """A reason without card numbers: neither in its text, nor as the value of a numeric column that holds them."""
+    fields = reason.model_dump()
+    digits = "" if reason.value is None else f"{reason.value:.0f}"
+    if mask(digits) != digits and reason.feature.startswith("numeric."):
+        return fields | {"text": f"{mask(reason.feature)} is unusual; it looks like a card number", "value": None}
+    return fields | {"text": mask(reason.text), "feature": mask(reason.feature)}

@@ -40,7 +40,7 @@ def _mask_candidate(match: re.Match[str]) -> str:
     hidden = [False] * len(text)
     for first in range(len(groups)):  # any consecutive groups may be the number; the others a date or a code
         digits = ""
-        for start, stop in groups[first:]:
+        for start, stop in groups[first : first + DIGITS_MAX]:
             digits += text[start:stop]
             if len(digits) > DIGITS_MAX:
                 break

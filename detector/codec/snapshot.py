@@ -44,10 +44,11 @@ class Header(msgspec.Struct, frozen=True):
 
 def snapshot(spec: Spec, state: TaskState) -> bytes:
     """The state as bytes: equal states of equal history give equal bytes."""
-    saved = {name: np.ascontiguousarray(array) for name, array in saved_arrays(state).items()}
+    saved = saved_arrays(state)
+    body = [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in saved.values() if array.size]
     digest = hashlib.sha256()
-    for array in saved.values():
-        digest.update(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+    for part in body:
+        digest.update(part)
     header = msgspec.json.encode(
         Header(
             state_fingerprint=spec.state_fingerprint(),
@@ -56,9 +57,7 @@ def snapshot(spec: Spec, state: TaskState) -> bytes:
             arrays=tuple(ArrayHeader(name, array.dtype.str, array.shape) for name, array in saved.items()),
         )
     )
-    parts = [_HEAD.pack(MAGIC, VERSION, len(header)), header]
-    parts += [memoryview(array.reshape(-1)).cast("B") for array in saved.values() if array.size]
-    return b"".join(parts)
+    return b"".join([_HEAD.pack(MAGIC, VERSION, len(header)), header, *body])
 
 
 def restore(spec: Spec, data: bytes) -> TaskState:

@@ -1,8 +1,8 @@
 """Half-space trees: random splits drawn from a seed, masses counted from the stream, scores read from frozen masses.
 
 Tan, Ting, Liu, *Fast Anomaly Detection for Streaming Data*, IJCAI 2011; scores equal those of river's `HalfSpaceTrees`
-on complete rows with equal splits (law: parity). The *latest profile* learns, the *reference profile* scores, a pivot at
-the window's edge makes the one the other. Masses are integers, so profiles learned on two halves of a stream add up
+on complete rows with equal splits (law: parity). The *latest profile* learns, the *reference profile* scores, a pivot
+at the window's edge makes the one the other. Masses are integers, so profiles learned on two halves of a stream add up
 (law: mass adds). Two deviations, both for the laws' sake: a row with a missing feature follows the heavier child of the
 reference profile, not of the latest one; and the first windows are short and double, so that scores exist early.
 

@@ -1,7 +1,7 @@
 """Sights: where an entity was last seen, and with what; the features that compare a row with them.
 
-Small sets of 16-bit fingerprints stand in for the values: two values look alike once in 65,535 times, and then a new one
-passes for known, never the other way round.
+Small sets of 16-bit fingerprints stand in for the values: two values look alike once in 65,535 times, and then a new
+one passes for known, never the other way round.
 """
 
 from __future__ import annotations
