@@ -214,8 +214,8 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         "start_seconds", "gauge", "seconds",
-        "From the start of the process to its first being ready; 0 before. Long with a cold kernel cache: keep "
-        "NUMBA_CACHE_DIR over restarts.",
+        "From the start of the service, imports done, to its first being ready; 0 before. Long with a cold kernel "
+        "cache: keep NUMBA_CACHE_DIR over restarts.",
     ),
     Definition(
         "build_info", "info", "info",

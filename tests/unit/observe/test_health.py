@@ -17,7 +17,18 @@ class Clock:
 def test_nothing_declared_is_not_ready() -> None:
     health = Health()
     assert not health.ready()
-    assert health.reasons() == {"start": "no part has reported yet"}
+    assert health.reasons() == {"start": "not all parts are known yet"}
+
+
+def test_the_first_part_to_report_does_not_speak_for_those_to_come() -> None:
+    health = Health()
+    health.set("broker", True)
+    assert not health.ready()
+    assert health.start_s() is None
+    health.declare("restored")
+    assert health.reasons() == {"restored": "not reported yet"}
+    health.set("restored", True)
+    assert health.ready()
 
 
 def test_ready_when_all_declared_parts_are_ok() -> None:
@@ -40,6 +51,7 @@ def test_declaring_again_forgets_nothing() -> None:
 
 def test_goes_down_again_with_its_reason() -> None:
     health = Health()
+    health.declare("producer")
     health.set("producer", True)
     health.set("producer", False, "broker away")
     assert not health.ready()

@@ -47,6 +47,7 @@ def _ask_json(port: int, path: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_metrics_can_be_parsed_and_tell_readiness(server: Server, health: Health) -> None:
+    health.declare("restored")
     health.set("restored", True)
     status, content_type, body = _ask(server.port, "/metrics?x=1")
     assert status == 200
