@@ -89,13 +89,9 @@ class Encoder:
         """
         values = self._values(payload)
         amount = values.get("amount")
-        currency = values.get("currency")
-        reasons: list[Reason] = sentences(
-            self._spec,
-            decisions.reasons.get(row, ()),
-            math.nan if amount is None else amount,
-            None if currency is None else mask(currency),
-        )
+        currency = None if values.get("currency") is None else mask(values["currency"])
+        evidence = decisions.reasons.get(row, ())
+        reasons = sentences(self._spec, evidence, math.nan if amount is None else amount, currency)
         common = self._common("alert_id", partition, offset, decisions, row, values, event_time_ms)
         subject = {role: None if values.get(role) is None else mask(values[role]) for role in SUBJECT_ROLES}
         body = {
