@@ -51,7 +51,7 @@ $(VENV)/.project-installed: pyproject.toml $(VENV)/.lock-installed
 
 $(VENV)/.lock-installed: requirements.lock
 	@$(MAKE) --silent --no-print-directory $(BIN)/python
-	@echo "Installing the locked requirements into $(VENV) (first time: about 250 MB)"
+	@echo "Installing the locked requirements into $(VENV) (first time: about 270 MB)"
 	@$(PIP) install --require-hashes --only-binary :all: --requirement requirements.lock
 	@touch $@
 

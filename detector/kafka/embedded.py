@@ -269,7 +269,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one ends")
     options = parser.parse_args(argv)
     parent = os.getppid() if options.with_parent else 0
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # SIGINT: a shell's background jobs start deaf to it
         signal.signal(number, _interrupt)
     try:
         with EmbeddedBroker(options.folder, fast_start=not options.full_speed, heap=options.heap) as broker:
