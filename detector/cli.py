@@ -152,7 +152,7 @@ def demo(seconds: float | None) -> None:
 @cli.command("compile", epilog=EXIT_CODES)
 @config_option
 def compile_kernels(config: Path | None) -> None:
-    """Compile all kernels into the cache on disk (beside the sources, or NUMBA_CACHE_DIR), and show progress."""
+    """Compile all kernels into the cache on disk (DETECTOR_CACHE_DIR, else the user's cache folder)."""
     settings = _settings(config)
     from rich.progress import Progress
 

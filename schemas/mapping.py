@@ -222,9 +222,7 @@ def _check_paths(columns: list[tuple[str, str, str]]) -> None:
             raise ValueError(f"{place}: expected a path such as amount or payment.amount, found {path!r}")
         other = leaves.setdefault(parts, (place, kind))
         if other[1] != kind:
-            raise ValueError(
-                f"{place}: expected a path of its own, but {other[0]} reads {path!r} as {other[1]}, not {kind}"
-            )
+            raise ValueError(f"{place}: expected {kind} at {path!r}, but {other[0]} reads {other[1]} there")
     for parts, (place, _) in leaves.items():
         for depth in range(1, len(parts)):
             if parts[:depth] in leaves:

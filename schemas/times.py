@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_NAIVE = datetime(1970, 1, 1)
+MILLISECOND = timedelta(milliseconds=1)
 MS_PER_UNIT = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _RFC3339 = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})"
@@ -13,11 +15,23 @@ _RFC3339 = re.compile(
 )
 
 
+# The common forms, which `datetime.fromisoformat` reads ten times faster; what they do not match takes the long way.
+_PLAIN_DATE, _PLAIN_CLOCK = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_PLAIN_RFC3339 = re.compile(
+    rf"{_PLAIN_DATE}T{_PLAIN_CLOCK}(?:\.[0-9]{{3}}|\.[0-9]{{6}})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
+_PLAIN_PATTERNS = {
+    f"%Y-%m-%d{between}%H:%M:%S": re.compile(f"{_PLAIN_DATE}{between}{_PLAIN_CLOCK}") for between in " T"
+}
+
+
 def rfc3339_ms(text: str) -> int:
     """Milliseconds since 1970-01-01T00:00:00Z of an RFC 3339 time; digits past the millisecond are cut off.
 
     Raises ValueError for anything else, a time without `Z` or offset and the leap second included.
     """
+    if _PLAIN_RFC3339.fullmatch(text):
+        return (datetime.fromisoformat(text) - EPOCH) // MILLISECOND
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError("expected a time such as 2024-03-01T12:30:00Z or 2024-03-01T12:30:00.250+01:00")
@@ -31,7 +45,7 @@ def rfc3339_ms(text: str) -> int:
         offset = timedelta(hours=hours, minutes=minutes)
         zone = timezone(-offset if match[8][0] == "-" else offset)
     moment = datetime(year, month, day, hour, minute, second, tzinfo=zone)
-    return (moment - EPOCH) // timedelta(milliseconds=1) + milliseconds
+    return (moment - EPOCH) // MILLISECOND + milliseconds
 
 
 def pattern_ms(text: str, pattern: str) -> int:
@@ -39,10 +53,13 @@ def pattern_ms(text: str, pattern: str) -> int:
 
     Raises ValueError where the text does not follow the pattern.
     """
+    plain = _PLAIN_PATTERNS.get(pattern)
+    if plain is not None and plain.fullmatch(text):
+        return (datetime.fromisoformat(text) - EPOCH_NAIVE) // MILLISECOND
     moment = datetime.strptime(text, pattern)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) // timedelta(milliseconds=1)
+    return (moment - EPOCH) // MILLISECOND
 
 
 def rfc3339_text(time_ms: int) -> str:

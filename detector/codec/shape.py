@@ -16,6 +16,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from schemas.mapping import ID_ROLES, Mapping, split_path
 from schemas.times import pattern_ms, rfc3339_ms
 
+KEY_ROLE_FIELDS = {
+    "card": "card_id",
+    "customer": "customer_id",
+    "merchant": "merchant_id",
+    "terminal": "terminal_id",
+    "device": "device_id",
+    "ip": "ip",
+    "country": "country",
+    "mcc": "mcc",
+    "channel": "channel",
+    "currency": "currency",
+}
 INTEGER_ID_MIN, INTEGER_ID_MAX = -(2**63), 2**63 - 1
 TIME_CHARACTERS_MAX = 64
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from detector.codec.decode import KEY_ROLE_FIELDS
+from detector.codec.shape import KEY_ROLE_FIELDS
 from detector.core.spec import (
     KEY_ROLES,
     Decision,

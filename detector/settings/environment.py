@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 PREFIX = "DETECTOR_"
-NOT_SETTINGS = ("DETECTOR_CONFIG",)  # names the file itself
+NOT_SETTINGS = ("DETECTOR_CONFIG", "DETECTOR_CACHE_DIR")  # the file itself, and where compiled kernels lie
 
 
 def from_environment(model: type[BaseModel], env: AbstractMapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -189,8 +189,8 @@ class Features(Section):
 class HalfSpaceTreesSettings(Section):
     """Streaming half-space trees (Tan, Ting, Liu, 2011)."""
 
-    trees: int = Field(default=25, ge=1, le=1_000, description="Trees.")
-    height: int = Field(default=8, ge=1, le=15, description="Height of each tree, levels.")
+    trees: int = Field(default=25, ge=1, le=1_000, description="Number of trees.")
+    height: int = Field(default=8, ge=1, le=15, description="Height of each tree, levels; 2^height leaves.")
     window_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between pivots.")
     features: Names = Field(default=(), description="Features that they see. Empty: those that suit them.")
 
@@ -200,7 +200,7 @@ class Models(Section):
 
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of all random choices.")
     half_space_trees: HalfSpaceTreesSettings = Field(
-        default_factory=HalfSpaceTreesSettings, description="Half-space trees."
+        default_factory=HalfSpaceTreesSettings, description=HalfSpaceTreesSettings.__doc__
     )
 
 

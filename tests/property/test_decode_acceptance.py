@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from detector.codec.decode import KEY_ROLE_FIELDS, Decoded, Decoder
+from detector.codec.decode import Decoded, Decoder
 from detector.codec.explain import Explainer
+from detector.codec.shape import KEY_ROLE_FIELDS
 from detector.core.spec import KEY_ROLES, Decision, Spec
 from schemas.dead_letter import RejectReason
 from schemas.mapping import Mapping

@@ -1,0 +1,305 @@
+"""Settings: every fault with its place, nothing unknown, secrets hidden, all of it documented."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detector.core.spec import KEY_ROLES, Spec
+from detector.settings import ConfigError, Settings, load
+from detector.settings.paths import missing
+from detector.settings.text import MASK, all_settings, reference, show
+from schemas.topics import TOPICS
+
+REFERENCE = Path(__file__).parents[2] / "detector" / "CONFIGURATION.md"
+
+
+def from_text(tmp_path: Path, text: str, env: dict[str, str] | None = None) -> Settings:
+    path = tmp_path / "detector.toml"
+    path.write_text(text, encoding="utf-8")
+    return load(path, env or {})
+
+
+def faults_of(tmp_path: Path, text: str, env: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        from_text(tmp_path, text, env)
+    return error.value.faults
+
+
+def test_defaults_run() -> None:
+    settings = load(None, {})
+    assert settings.kafka.guarantee == "exactly_once"
+    assert {role: getattr(settings.topics, role) for role in TOPICS if hasattr(settings.topics, role)} == {
+        role: topic.name for role, topic in TOPICS.items() if role not in ("journal", "snapshots")
+    }
+    spec = settings.spec(4)
+    assert spec.partitions == 4
+    assert spec.keys == KEY_ROLES
+    assert {entity.name: entity.scope for entity in spec.entities} == {
+        "card": "partition", "customer": "partition", "merchant": "global", "terminal": "global", "device": "global",
+    }  # fmt: skip
+    assert (spec.decision.alerts_per_day, spec.seed, spec.allowed_lateness_ms) == (100, 42, 3_600_000)
+    assert settings.mapping is settings.input
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert from_text(tmp_path, "") == load(None, {})
+
+
+def test_all_faults_are_listed_with_their_place(tmp_path: Path) -> None:
+    text = """
+    aplication_id = "x"
+    [kafka]
+    commit_interval_ms = "20"
+    guarantee = "twice"
+    client = { "group.id" = "mine" }
+    [input]
+    time_format = "epoch"
+    [input.fields]
+    card = "c"
+    [[entities]]
+    name = "Card"
+    key = "crd"
+    [features]
+    use = ["card.cnt.1h", "amount", "amount"]
+    allowed_lateness = "soon"
+    [http]
+    port = 99999
+    [snapshots]
+    interval_s = 0
+    """
+    faults = faults_of(tmp_path, text, {"DETECTOR_LOG__LEVEL": "loud", "DETECTOR_NOSUCH": "1"})
+    expected = {
+        "aplication_id: expected one of": "did you mean application_id?",
+        "kafka.commit_interval_ms: expected a valid integer": "found '20'",
+        "kafka.guarantee: expected 'exactly_once', or 'at_least_once'": "found 'twice'",
+        "kafka.client: expected no property that the detector sets itself": "group.id",
+        "input.time_format: expected epoch_ms": "found 'epoch'",
+        "input.fields.card: expected 'transaction_id'": "found 'card'",
+        "entities.0.name: expected": "found 'Card'",
+        "entities.0.key: expected 'card'": "found 'crd'",
+        "features.use: unknown feature 'card.cnt.1h'": "expected amount",
+        "features.use: expected each feature once": "'amount' twice",
+        "features.allowed_lateness: expected a duration": "found 'soon'",
+        "http.port: expected": "found 99999",
+        "snapshots.interval_s: expected": "found 0",
+        "log.level (from DETECTOR_LOG__LEVEL): expected": "found 'loud'",
+        "nosuch (from DETECTOR_NOSUCH): expected one of": "unknown key",
+    }
+    for start, rest in expected.items():
+        found = [fault for fault in faults if fault.startswith(start)]
+        assert len(found) == 1, f"{start}: {faults}"
+        assert rest in found[0]
+    assert len(faults) == len(expected)
+
+
+def test_clashes_between_sections_are_listed_beside_faults_of_others(tmp_path: Path) -> None:
+    text = """
+    [input]
+    numeric = ["a"]
+    [input.fields]
+    event_time = "t"
+    merchant_id = "m"
+    [[entities]]
+    name = "merchant"
+    key = "merchant"
+    scope = "global"
+    [[entities]]
+    name = "merchant"
+    key = "card"
+    [features]
+    use = ["card.count.1h", "amount", "merchant.sum.1h", "merchant.new.device", "merchant.speed_kmh", "numeric.b",
+           "merchant.count.999d"]
+    [models.half_space_trees]
+    features = ["weekday"]
+    [http]
+    port = true
+    """
+    faults = faults_of(tmp_path, text)
+    for part in (
+        "http.port: expected a valid integer, found True",
+        "entities.1.key: expected a role that [input.fields] maps (merchant), found 'card'; add card_id",
+        "entities.1.name: expected each name once, found 'merchant' twice",
+        "features.use: 'card.count.1h': expected an entity (merchant), found 'card'",
+        "features.use: 'amount': expected [input.fields] to map amount",
+        "features.use: 'merchant.sum.1h': expected [input.fields] to map amount",
+        "features.use: 'merchant.new.device': expected a role that [input.fields] maps (merchant), found 'device'",
+        "features.use: 'merchant.speed_kmh': expected [input.fields] to map lat and lon",
+        "features.use: 'numeric.b': expected a column of [input] numeric (a), found 'b'",
+        "features.use: 'merchant.count.999d': expected a window of at most 365d",
+        "models.half_space_trees.features: expected names among the features in use, found 'weekday'",
+    ):
+        assert any(part in fault for fault in faults), f"{part}: {faults}"
+    assert len(faults) == 11
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[kafka", "expected TOML"),
+        ("[topics]\nalerts = 'x'\nlabels = 'x'", "topics: expected a topic of its own for each role, found x twice"),
+        ("[topics]\nalerts = 'a b'", "topics.alerts: expected"),
+        ("[kafka]\ncommit_interval_ms = 9000", "kafka: expected commit_interval_ms at most half"),
+        ("[features]\nuse = []", "features.use: expected at least one feature"),
+        ("[decision]\nalert_risk_min = inf", "decision.alert_risk_min: expected"),
+        ("kafka = 5", "kafka: expected"),
+    ],
+)
+def test_single_faults(tmp_path: Path, text: str, fault: str) -> None:
+    [found] = faults_of(tmp_path, text)
+    assert fault in found
+
+
+def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected a file"):
+        load(tmp_path / "none.toml", {})
+    with pytest.raises(ConfigError, match="can be read"):
+        load(tmp_path, {})
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    text = """
+    kafka = { bootstrap_servers = "file:1", commit_interval_ms = 30 }
+    http.port = 1
+    features.use = ["amount"]
+    """
+    env = {
+        "KAFKA_BOOTSTRAP_SERVERS": "broker:1",
+        "DETECTOR_HTTP__PORT": "0",
+        "DETECTOR_APPLICATION_ID": "123",
+        "DETECTOR_FEATURES__USE": '["amount", "hour"]',
+        "DETECTOR_DECISION__ALERT_RISK_MIN": "950",
+        "DETECTOR_INPUT__REJECTS_MAX_SHARE": "0.25",
+        "DETECTOR_KAFKA__CLIENT__SASL_PASSWORD": "12345",
+        "DETECTOR_MODELS__HALF_SPACE_TREES__TREES": "10",
+        "DETECTOR_CONFIG": "names the file, is no setting",
+        "DETECTOR_CACHE_DIR": "names the folder of compiled kernels, is no setting",
+        "UNRELATED": "x",
+    }
+    settings = from_text(tmp_path, text, env)
+    assert settings.kafka.bootstrap_servers == "broker:1"
+    assert settings.kafka.commit_interval_ms == 30
+    assert settings.http.port == 0
+    assert settings.application_id == "123"
+    assert settings.features.use == ("amount", "hour")
+    assert settings.decision.alert_risk_min == 950
+    assert settings.input.rejects_max_share == 0.25
+    assert settings.kafka.client == {"sasl.password": "12345"}
+    assert settings.models.half_space_trees.trees == 10
+    both = env | {"DETECTOR_KAFKA__BOOTSTRAP_SERVERS": "longer:1"}
+    assert from_text(tmp_path, text, both).kafka.bootstrap_servers == "longer:1"
+
+
+SECRETS = {
+    "sasl.password": "hunter2",
+    "ssl.key.password": "hunter2",
+    "ssl.key.pem": "hunter2",
+    "ssl.keystore.password": "hunter2",
+    "sasl.oauthbearer.client.secret": "hunter2",
+    "sasl.oauthbearer.config": "hunter2",
+}
+
+
+def test_secrets_are_never_shown(tmp_path: Path) -> None:
+    lines = "".join(f'"{name}" = "{value}"\n' for name, value in SECRETS.items())
+    settings = from_text(tmp_path, f'[kafka.client]\n{lines}"sasl.username" = "me"\n')
+    text = show(settings)
+    assert "hunter2" not in text
+    assert text.count(MASK) == len(SECRETS)
+    assert '"sasl.username" = "me"' in text
+    [fault] = faults_of(tmp_path, '[kafka.client]\n"sasl.password" = ["hunter2"]\n')
+    assert fault.startswith("kafka.client.sasl.password: expected")
+    assert "hunter2" not in fault
+
+
+def test_what_is_shown_can_be_read_back(tmp_path: Path) -> None:
+    text = r"""
+    [input]
+    numeric = ["a b", 'c\.d']
+    [input.fields]
+    event_time = "t"
+    card_id = "c"
+    [[entities]]
+    name = "payer"
+    key = "card"
+    """
+    for source in ("", text, "entities = []"):
+        settings = from_text(tmp_path, source)
+        assert from_text(tmp_path, show(settings)) == settings
+
+
+def test_the_reference_is_complete_and_does_not_drift() -> None:
+    text = REFERENCE.read_text(encoding="utf-8")
+    assert text == reference(), "run: detector config reference > detector/CONFIGURATION.md"
+    places = all_settings()
+    assert len(places) > 45
+    for place in places:
+        section, _, key = place.rpartition(".")
+        brackets = f"`[[{section}]]`" if section == "entities" else f"`[{section}]`"
+        part = text.split(f"## {brackets if section else 'Top level'}\n", 1)[1].split("\n## ", 1)[0]
+        [row] = [line for line in part.splitlines() if line.startswith(f"| `{key}` |")]
+        assert len(row.split(" | ")[3]) > 10, f"{place} has no description"
+
+
+def test_a_setting_that_changes_decisions_changes_the_fingerprint(tmp_path: Path) -> None:
+    base = load(None, {}).spec()
+    for text in (
+        "[features]\nuse = ['amount']", "[features]\nallowed_lateness = '2h'", "[models]\nseed = 1", "entities = []",
+        "[models.half_space_trees]\ntrees = 3", "[decision]\nalerts_per_day = 0", "[input]\nnumeric = ['v']",
+    ):  # fmt: skip
+        assert from_text(tmp_path, text).spec().fingerprint() != base.fingerprint(), text
+    for text in ("[http]\nport = 0", "[kafka]\ncommit_interval_ms = 50", "[topics]\nalerts = 'other'"):
+        assert from_text(tmp_path, text).spec() == base, text
+
+
+def test_a_topic_with_nothing_but_a_time_scores_the_row_alone(tmp_path: Path) -> None:
+    spec = from_text(tmp_path, "[input.fields]\nevent_time = 't'\n[input.numeric]\nv = 'a.v'").spec()
+    assert (spec.keys, spec.entities, spec.numeric) == ((), (), ("v",))
+    assert [feature.name for feature in spec.features] == ["hour", "weekday", "numeric.v"]
+    assert from_text(tmp_path, "[decision]\nalerts_per_day = 0").spec().decision.alerts_per_day is None
+
+
+def test_default_features_need_what_is_mapped(tmp_path: Path) -> None:
+    spec = from_text(tmp_path, "[input.fields]\nevent_time = 't'\ncard_id = 'c'").spec()
+    names = [feature.name for feature in spec.features]
+    assert "card.count.1h" in names
+    assert not [name for name in names if "amount" in name or ".sum." in name or "distance" in name or "speed" in name]
+
+
+def test_the_number_of_partitions_must_be_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one partition"):
+        load(None, {}).spec(0)
+
+
+def test_files_that_the_settings_name_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("x")
+    settings = from_text(
+        tmp_path, f'[kafka.client]\n"ssl.ca.location" = "{tmp_path}/ca.pem"\n"ssl.key.location" = "/none"'
+    )
+    [fault] = missing(settings)
+    assert fault.startswith("kafka.client.ssl.key.location: expected a file")
+
+
+def test_every_field_of_the_spec_comes_from_a_setting() -> None:
+    """Or is the input's own: a new field of the spec without a setting would silently keep its default."""
+    known = {
+        "keys",
+        "numeric",
+        "entities",
+        "features",
+        "members",
+        "decision",
+        "allowed_lateness_ms",
+        "partitions",
+        "seed",
+    }
+    assert {field.name for field in dataclasses.fields(Spec)} == known
+
+
+def test_settings_are_frozen() -> None:
+    settings: Any = load(None, {})
+    with pytest.raises(ValueError, match="frozen"):
+        settings.application_id = "x"
