@@ -49,8 +49,7 @@ class EntityTable(NamedTuple):
     recent: NDArray[np.uint16]  # (s, width) fingerprints of each `new` feature's last distinct values, newest first
     distinct: NDArray[np.uint16]  # (s, width) fingerprints of each `distinct` feature's values ...
     distinct_s: NDArray[np.uint32]  # (s, width) ... and when each was last seen
-    older: NDArray[np.int32]  # (c,) next chunk of the chain, or of the free list
-    whole: NDArray[np.uint32]  # (c, 2 * CHUNK): an entry's newest second, its rows
+    whole: NDArray[np.uint32]  # (c, 8): an entry's newest second, its rows, ...; next chunk of its chain + 1; spare
     sums: NDArray[np.float64]  # (c, width * CHUNK): its amount, and where needed amount² and largest amount
 
 
@@ -59,10 +58,12 @@ HEAD, LENGTH, LIMIT = range(3)
 
 # columns of an entry in `whole` and in `sums`; the latter is 1 wide, or 3 where deviation or maximum are asked for
 SECOND, ROWS = range(2)
+OLDER = 2 * CHUNK  # the next chunk of the chain, or of the free list, plus one; half a cache line in all
+WHOLE_WIDTH = 8
 AMOUNT, SQUARE, LARGEST = range(3)
 
 SLOT_ARRAYS = ("key", "last_ms", "chain", "place", "place_s", "recent", "distinct", "distinct_s")
-CHUNK_ARRAYS = ("older", "whole", "sums")
+CHUNK_ARRAYS = ("whole", "sums")
 
 
 def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed: bool) -> EntityTable:
@@ -81,8 +82,7 @@ def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed:
         recent=np.zeros((slots, recent_width), np.uint16),
         distinct=np.zeros((slots, distinct_width), np.uint16),
         distinct_s=np.zeros((slots, distinct_width), np.uint32),
-        older=np.zeros(chunks, np.int32),
-        whole=np.zeros((chunks, 2 * CHUNK), np.uint32),
+        whole=np.zeros((chunks, WHOLE_WIDTH), np.uint32),
         sums=np.zeros((chunks, CHUNK * (3 if detailed else 1)), np.float64),
     )
 
@@ -164,11 +164,17 @@ def forget_key_kernel(index, key, slot):
 
 
 @njit(cache=True, nogil=True)
-def free_chunks_kernel(counter, older, chunk):
+def older_kernel(whole, chunk):
+    """The chunk after `chunk` in its chain, or -1."""
+    return np.int64(whole[chunk, OLDER]) - 1
+
+
+@njit(cache=True, nogil=True)
+def free_chunks_kernel(counter, whole, chunk):
     """Put a chain of chunks, from `chunk` on, on the free list."""
     while chunk >= 0:
-        following = np.int64(older[chunk])
-        older[chunk] = counter[FREE_CHUNK]
+        following = older_kernel(whole, chunk)
+        whole[chunk, OLDER] = counter[FREE_CHUNK] + 1
         counter[FREE_CHUNK] = chunk
         counter[FREE_COUNT] += 1
         chunk = following
@@ -187,7 +193,7 @@ def room_kernel(counter, slots, slots_max, chunks, cells):
 
 
 @njit(cache=True, nogil=True)
-def claim_slot_kernel(counter, index, key, last_ms, chain, older, wanted, expire_before_ms, slots_max):
+def claim_slot_kernel(counter, index, key, last_ms, chain, whole, wanted, expire_before_ms, slots_max):
     """A slot for a key that has none: an expired entity's, a fresh one, or that of the longest unseen candidate."""
     used = counter[SLOTS]
     slot = np.int64(-1)
@@ -211,7 +217,7 @@ def claim_slot_kernel(counter, index, key, last_ms, chain, older, wanted, expire
         counter[EVICTED] += 1
     if slot < used:
         forget_key_kernel(index, key, slot)
-        free_chunks_kernel(counter, older, np.int64(chain[slot, HEAD]))
+        free_chunks_kernel(counter, whole, np.int64(chain[slot, HEAD]))
     key[slot] = wanted
     last_ms[slot] = -1
     chain[slot, HEAD] = -1

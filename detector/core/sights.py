@@ -36,8 +36,7 @@ def read_sights_kernel(
     last_ms,
     now_s,
     key,
-    latitude,
-    longitude,
+    where,
     feature,
     window_s,
     place,
@@ -65,7 +64,7 @@ def read_sights_kernel(
             elif last_ms >= 0:
                 value = is_new_kernel(recent, slot, fingerprint_kernel(with_key), first, end)
         elif last_ms >= 0:
-            value = distance_kernel(place[slot, 0], place[slot, 1], latitude[i], longitude[i])
+            value = distance_kernel(place[slot, 0], place[slot, 1], where[0], where[1])
             if kind == SPEED_KMH:
                 value = value * 3600.0 / max(SPEED_SECONDS_MIN, abs(now_s - np.int64(place_s[slot])))
         out[i, feature[f, OUT]] = value
@@ -116,12 +115,12 @@ def distance_kernel(latitude0, longitude0, latitude, longitude):
 
 
 @njit(cache=True, nogil=True)
-def remember_kernel(i, slot, now_s, key, latitude, longitude, feature, place, place_s, recent, distinct, distinct_s):
+def remember_kernel(i, slot, now_s, key, where, feature, place, place_s, recent, distinct, distinct_s):
     """Fold row i into what the slot remembers besides its windows."""
-    somewhere = len(place) > 0 and not (np.isnan(latitude[i]) or np.isnan(longitude[i]))
+    somewhere = len(place) > 0 and not (np.isnan(where[0]) or np.isnan(where[1]))
     if somewhere and now_s >= np.int64(place_s[slot]):
-        place[slot, 0] = latitude[i]
-        place[slot, 1] = longitude[i]
+        place[slot, 0] = where[0]
+        place[slot, 1] = where[1]
         place_s[slot] = now_s
     for f in range(len(feature)):
         kind = feature[f, KIND]

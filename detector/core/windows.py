@@ -22,10 +22,12 @@ from detector.core.entities import (
     LARGEST,
     LENGTH,
     LIMIT,
+    OLDER,
     ROWS,
     SECOND,
     SQUARE,
     free_chunks_kernel,
+    older_kernel,
 )
 
 # columns of `total` (windows, 4), and of `scratch` (entries, 5) after the second
@@ -40,7 +42,7 @@ def head_used_kernel(length):
 
 
 @njit(cache=True, nogil=True)
-def gather_kernel(chain, older, whole, sums, slot, now_s, window_s, lateness_s, total):
+def gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total):
     """Sum the entries of `slot` into `total` for the windows (now − W, now], W ascending in `window_s`.
 
     Runs down the chain with one running sum, which is what a window holds when its edge is passed. An entry that came
@@ -88,7 +90,7 @@ def gather_kernel(chain, older, whole, sums, slot, now_s, window_s, lateness_s, 
                 total[passed, T_SQUARE] += entry_square
                 total[passed, T_LARGEST] = max(total[passed, T_LARGEST], entry_largest)
                 passed -= 1
-        chunk = np.int64(older[chunk])
+        chunk = older_kernel(whole, chunk)
         used = CHUNK
     while w < windows:
         total[w, T_ROWS], total[w, T_AMOUNT], total[w, T_SQUARE], total[w, T_LARGEST] = rows, amount, square, largest
@@ -96,19 +98,19 @@ def gather_kernel(chain, older, whole, sums, slot, now_s, window_s, lateness_s, 
 
 
 @njit(cache=True, nogil=True)
-def append_kernel(counter, chain, older, whole, sums, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
+def append_kernel(counter, chain, whole, sums, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
     """Add a row: into the newest entry when both share the finest cell, else as an entry of its own."""
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(np.int64(chain[slot, LENGTH]))
     per_s = cell_per_s[0]
     if used == 0 or np.floor(whole[chunk, 2 * used - 2 + SECOND] * per_s) != np.floor(now_s * per_s):
         if used == CHUNK and chain[slot, LENGTH] >= chain[slot, LIMIT]:
-            compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch)
+            compact_kernel(counter, chain, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch)
             chunk = np.int64(chain[slot, HEAD])
             used = head_used_kernel(np.int64(chain[slot, LENGTH]))
         if used == 0 or used == CHUNK:
-            fresh = take_chunk_kernel(counter, older, whole, sums)
-            older[fresh] = chunk
+            fresh = take_chunk_kernel(counter, whole, sums)
+            whole[fresh, OLDER] = chunk + 1
             chain[slot, HEAD] = fresh
             chunk = fresh
             used = 0
@@ -127,23 +129,25 @@ def append_kernel(counter, chain, older, whole, sums, slot, now_s, amount, windo
 
 
 @njit(cache=True, nogil=True)
-def take_chunk_kernel(counter, older, whole, sums):
+def take_chunk_kernel(counter, whole, sums):
     """A chunk from the free list, or the next fresh one; `room_kernel` has made sure that there is one."""
     taken = counter[FREE_CHUNK]
     if taken >= 0:
-        counter[FREE_CHUNK] = older[taken]
+        counter[FREE_CHUNK] = older_kernel(whole, taken)
         counter[FREE_COUNT] -= 1
     else:
         taken = counter[CHUNKS]
         counter[CHUNKS] += 1
     clear_kernel(whole, sums, taken)
+    for column in range(OLDER, whole.shape[1]):
+        whole[taken, column] = 0
     return taken
 
 
 @njit(cache=True, nogil=True)
 def clear_kernel(whole, sums, chunk):
-    """Zero a chunk: unused entries are saved with the rest, and must not hold what was there before."""
-    for column in range(whole.shape[1]):
+    """Zero a chunk's entries: unused ones are saved with the rest, and must not hold what was there before."""
+    for column in range(OLDER):
         whole[chunk, column] = 0
     for column in range(sums.shape[1]):
         sums[chunk, column] = 0.0
@@ -159,7 +163,7 @@ def cell_kernel(time_s, age_s, window_s, cell_per_s):
 
 
 @njit(cache=True, nogil=True)
-def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch):
+def compact_kernel(counter, chain, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch):
     """Drop the entries that every row to come will find too old; merge neighbours that share a cell."""
     width = sums.shape[1] // CHUNK
     kept = 0
@@ -186,14 +190,14 @@ def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, ce
             if width == 3:
                 scratch[row, 3] += sums[chunk, 3 * position + SQUARE]
                 scratch[row, 4] = max(scratch[row, 4], sums[chunk, 3 * position + LARGEST])
-        chunk = np.int64(older[chunk])
+        chunk = older_kernel(whole, chunk)
         used = CHUNK
-    write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept)
+    write_back_kernel(counter, chain, whole, sums, slot, scratch, kept)
     chain[slot, LIMIT] = min(LIMIT_MAX, kept + max(4 * CHUNK, kept // 2))
 
 
 @njit(cache=True, nogil=True)
-def write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept):
+def write_back_kernel(counter, chain, whole, sums, slot, scratch, kept):
     """Lay the kept entries, newest first in `scratch`, over the chain again; free the chunks left over."""
     width = sums.shape[1] // CHUNK
     chunk = np.int64(chain[slot, HEAD])
@@ -209,14 +213,14 @@ def write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept):
                 sums[chunk, width * position + column] = scratch[row, 2 + column]
             row += 1
         previous = chunk
-        chunk = np.int64(older[chunk])
+        chunk = older_kernel(whole, chunk)
         used = CHUNK
     if previous >= 0:
-        older[previous] = -1
+        whole[previous, OLDER] = 0
     else:
         chain[slot, HEAD] = -1
     chain[slot, LENGTH] = kept
-    free_chunks_kernel(counter, older, chunk)
+    free_chunks_kernel(counter, whole, chunk)
 
 
 def cells_per_second(window_s: NDArray[np.int64]) -> NDArray[np.float64]:
