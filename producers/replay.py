@@ -16,7 +16,7 @@ import numpy as np
 
 from producers.encoding import Batch, LabelRow
 from schemas.files import payloads, text_columns
-from schemas.mapping import Mapping, split_path
+from schemas.mapping import NUMERIC_FORMATS, Mapping, split_path
 from schemas.times import pattern_ms, rfc3339_ms
 
 KEY_ROLES = ("card_id", "customer_id")
@@ -145,12 +145,16 @@ def event_time_reader(mapping: Mapping) -> Callable[[Any], int | None]:
     a time in it.
     """
     form, origin_ms = mapping.time_format, mapping.time_origin_ms
-    if form == "epoch_ms":
-        return lambda value: value if isinstance(value, int) and abs(value) < 1 << 53 else None
-    if form in ("epoch_s", "seconds_since"):
-        return lambda value: (
-            origin_ms + round(value * 1_000) if isinstance(value, int | float) and abs(value) < 1e12 else None
-        )
+    if form in NUMERIC_FORMATS:
+        factor = 1 if form == "epoch_ms" else 1_000
+        kinds = int if form == "epoch_ms" else (int, float)
+
+        def number_ms(value: Any) -> int | None:
+            if isinstance(value, bool) or not isinstance(value, kinds) or not abs(value) < 1 << 53:
+                return None
+            return origin_ms + round(value * factor)
+
+        return number_ms
 
     def text_ms(value: Any) -> int | None:
         try:
