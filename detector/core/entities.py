@@ -58,6 +58,7 @@ HEAD, LENGTH, LIMIT = range(3)
 
 # columns of an entry in `whole` and in `sums`; the latter is 1 wide, or 3 where deviation or maximum are asked for
 SECOND, ROWS = range(2)
+UNPRICED = 1 << 31  # set in ROWS where these rows had no amount, which therefore share no entry with others
 OLDER = 2 * CHUNK  # the next chunk of the chain, or of the free list, plus one; half a cache line in all
 WHOLE_WIDTH = 8
 AMOUNT, SQUARE, LARGEST = range(3)

@@ -7,14 +7,16 @@ prequential) and does not depend on batches (law: cut invariance).
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.batch import ReasonEvidence
 from detector.core.profile import ABOVE, BELOW, EITHER, SAME, as_bits, quantile_kernel, rarity_kernel
-from detector.core.spec import FeatureKind, Spec
+from detector.core.spec import Feature, FeatureKind, Spec
 
 REASONS_MAX = 4
 RARITY_MAX = 0.05
+NEVER, WHEN_SET = -1, -2
 
 # where a feature is odd; the others are odd when high
 SIDE = {
@@ -22,14 +24,21 @@ SIDE = {
     FeatureKind.AMOUNT_DEVIATION: EITHER,
     FeatureKind.SECONDS_SINCE_LAST: BELOW,
     FeatureKind.HOUR: SAME,
+    FeatureKind.WEEKDAY: NEVER,  # no one would call a Tuesday a reason
+    FeatureKind.NEW: WHEN_SET,
 }
-SILENT = frozenset({FeatureKind.WEEKDAY})  # no one would call a Tuesday a reason
 BASELINE = frozenset({FeatureKind.AMOUNT_TO_MEAN, FeatureKind.AMOUNT_TO_MAX})
+
+
+def sides_of(features: tuple[Feature, ...], columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each of `columns` the side on which its feature is odd, as `explain_kernel` reads it."""
+    return np.array([SIDE.get(features[column].kind, ABOVE) for column in columns.tolist()], np.int64)
 
 
 def explain(
     spec: Spec,
     columns: NDArray[np.int64],
+    sides: NDArray[np.int64],
     features: NDArray[np.float64],
     amount: float,
     cumulated: NDArray[np.int64],
@@ -37,40 +46,43 @@ def explain(
 ) -> tuple[ReasonEvidence, ...]:
     """At most four reasons for one row, the rarest first, among `columns`; the rarest alone when none is rare.
 
-    `features` float64 (f,) is the row; `cumulated` int64 (f, BINS + 1) and `edges` the feature profile's reference.
+    `features` float64 (f,) is the row; `cumulated` int64 (len(columns), BINS + 1) and `edges` are the feature profile's
+    reference.
     """
-    bits = as_bits(features)
-    found: list[tuple[float, int]] = []
-    for column in columns.tolist():
-        kind = spec.features[column].kind
-        if kind in SILENT or np.isnan(features[column]):
-            continue
-        if kind == FeatureKind.NEW and features[column] == 0.0:
-            continue
-        found.append((float(rarity_kernel(cumulated[column], bits[column], SIDE.get(kind, ABOVE))), column))
-    found.sort()
-    rare = [item for item in found if item[0] <= RARITY_MAX][:REASONS_MAX] or found[:1]
-    return tuple(
-        _evidence(spec, rarity, column, float(features[column]), amount, cumulated[column], edges)
-        for rarity, column in rare
-    )
+    chosen = np.empty((REASONS_MAX, 4))
+    values = features[columns]
+    count = explain_kernel(values, as_bits(values), sides, cumulated, edges, chosen)
+    evidence = []
+    for position, rarity, low, high in chosen[:count].tolist():
+        column = int(columns[int(position)])
+        value = float(features[column])
+        compared = spec.features[column].kind in BASELINE and value > 0.0
+        baseline = amount / value if compared else float("nan")
+        evidence.append(ReasonEvidence(column, value, baseline, rarity, low, high))
+    return tuple(evidence)
 
 
-def _evidence(
-    spec: Spec,
-    rarity: float,
-    column: int,
-    value: float,
-    amount: float,
-    cumulated: NDArray[np.int64],
-    edges: NDArray[np.float64],
-) -> ReasonEvidence:
-    baseline = amount / value if spec.features[column].kind in BASELINE and value > 0.0 else float("nan")
-    return ReasonEvidence(
-        feature=column,
-        value=value,
-        baseline=baseline,
-        rarity=rarity,
-        typical_low=float(quantile_kernel(cumulated, edges, 0.05)),
-        typical_high=float(quantile_kernel(cumulated, edges, 0.95)),
-    )
+@njit(cache=True, nogil=True)
+def explain_kernel(values, bits, sides, cumulated, edges, chosen):
+    """Fill `chosen` (REASONS_MAX, 4) with position, rarity, 5 % and 95 % quantile; returns how many."""
+    count = 0
+    for position in range(len(values)):
+        side = sides[position]
+        if side == NEVER or np.isnan(values[position]) or (side == WHEN_SET and values[position] == 0.0):
+            continue
+        rarity = rarity_kernel(cumulated[position], bits[position], ABOVE if side == WHEN_SET else side)
+        place = count
+        while place > 0 and rarity < chosen[place - 1, 1]:
+            if place < REASONS_MAX:
+                chosen[place, 0], chosen[place, 1] = chosen[place - 1, 0], chosen[place - 1, 1]
+            place -= 1
+        if place < REASONS_MAX:
+            chosen[place, 0], chosen[place, 1] = position, rarity
+            count = min(count + 1, REASONS_MAX)
+    while count > 1 and chosen[count - 1, 1] > RARITY_MAX:
+        count -= 1
+    for reason in range(count):
+        counts = cumulated[int(chosen[reason, 0])]
+        chosen[reason, 2] = quantile_kernel(counts, edges, 0.05)
+        chosen[reason, 3] = quantile_kernel(counts, edges, 0.95)
+    return count

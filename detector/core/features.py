@@ -41,10 +41,13 @@ from detector.core.plan import (
 from detector.core.sights import forget_sights_kernel, read_sights_kernel, remember_kernel
 from detector.core.spec import FeatureKind, Spec
 from detector.core.windows import (
+    SCRATCH,
     T_AMOUNT,
     T_LARGEST,
+    T_PRICED,
     T_ROWS,
     T_SQUARE,
+    TOTALS,
     append_kernel,
     gather_kernel,
     scratch_entries,
@@ -52,6 +55,9 @@ from detector.core.windows import (
 
 BLOCK_ROWS = 64  # fetched together: their entries fit the second-level cache beside the rest
 FETCH_CHUNKS_MAX = 16  # of a chain; later ones are waited for
+
+AMOUNT_MIN = 1e-100  # a ratio to less would leave float64
+VARIANCE_MIN = 1e-9  # of mean²: what a difference of float64 sums of squares still tells from zero
 
 
 def table_for(plan: EntityPlan) -> EntityTable:
@@ -107,7 +113,7 @@ def entity_features(
         lateness_s,
         plan.entity.slots_max,
     )
-    scratch = np.empty((scratch_entries(plan.window_s, lateness_s), 5))
+    scratch = np.empty((scratch_entries(plan.window_s, lateness_s), SCRATCH))
     row = 0
     while True:
         row, why = entity_kernel(row, rows, asked, table, scratch, out)
@@ -233,24 +239,24 @@ def read_totals_kernel(i, event_time_ms, last_ms, amount, feature, total, out):
     for f in range(len(feature)):
         kind = feature[f, KIND]
         w = feature[f, WINDOW]
-        rows = total[w, T_ROWS]
+        priced = total[w, T_PRICED]
         value = np.nan
         if kind == COUNT:
-            value = rows
+            value = total[w, T_ROWS]
         elif kind == SUM:
             value = total[w, T_AMOUNT]
         elif kind == SECONDS_SINCE_LAST:
             if 0 <= last_ms <= event_time_ms:
                 value = (event_time_ms - last_ms) / 1000.0
         elif kind == AMOUNT_TO_MEAN:
-            if total[w, T_AMOUNT] > 0.0:
-                value = amount * rows / total[w, T_AMOUNT]
+            if total[w, T_AMOUNT] > AMOUNT_MIN:
+                value = amount * priced / total[w, T_AMOUNT]
         elif kind == AMOUNT_DEVIATION:
-            if rows >= ROWS_FOR_DEVIATION:
-                mean = total[w, T_AMOUNT] / rows
-                variance = total[w, T_SQUARE] / rows - mean * mean
-                if variance > 1e-9 * mean * mean:
+            if priced >= ROWS_FOR_DEVIATION:
+                mean = total[w, T_AMOUNT] / priced
+                variance = total[w, T_SQUARE] / priced - mean * mean
+                if variance > VARIANCE_MIN * mean * mean and mean > AMOUNT_MIN:
                     value = (amount - mean) / np.sqrt(variance)
-        elif kind == AMOUNT_TO_MAX and total[w, T_LARGEST] > 0.0:
+        elif kind == AMOUNT_TO_MAX and total[w, T_LARGEST] > AMOUNT_MIN:
             value = amount / total[w, T_LARGEST]
         out[i, feature[f, OUT]] = value

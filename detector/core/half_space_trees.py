@@ -71,9 +71,13 @@ class HalfSpaceForest:
 
     name = "half_space_trees"
 
-    def __init__(self, spec: spec_.HalfSpaceTrees, columns: NDArray[np.int64], seed: int) -> None:
+    def __init__(
+        self, spec: spec_.HalfSpaceTrees, columns: NDArray[np.int64], profiled: NDArray[np.int64], seed: int
+    ) -> None:
+        """`columns` of the feature matrix that it looks at, and their rows in the feature profile."""
         self.spec = spec
         self.columns = columns
+        self.profiled = profiled
         self.splits = draw_splits(spec.trees, spec.height, len(columns), seed)
         self._edges = bin_edges()
 
@@ -148,11 +152,11 @@ class HalfSpaceForest:
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64]) -> None:
         """At the window's edge: latest becomes reference, and the scale follows the profile where it has moved.
 
-        `cumulated` int64 (f, BINS + 1) is the feature profile at this row. The very first window only sets the scale.
+        `cumulated` int64 (profiled, BINS + 1) is the feature profile at this row. The first window only sets the scale.
         """
         counter, scale = arrays["counter"], arrays["scale"]
         center, width = np.empty(len(self.columns)), np.empty(len(self.columns))
-        scale_kernel(cumulated[self.columns], self._edges, center, width)
+        scale_kernel(cumulated[self.profiled], self._edges, center, width)
         if counter[PIVOTS] > 0:
             arrays["reference"][:] = arrays["latest"]
             counter[REFERENCE_ROWS] = counter[FILLED]

@@ -33,7 +33,7 @@ def step(spec: Spec, state: TaskState, batch: TransactionBatch) -> DecisionBatch
         model_version=np.empty(rows, np.int64),
     )
     tie_break = budget.tie_breaks(batch.offset, spec.seed)
-    bits = profile.as_bits(features)
+    bits = profile.as_bits(features[:, state.plan.profiled])
     members = list(zip(state.plan.members, state.members, strict=True))
     start = 0
     while start < rows:
@@ -45,7 +45,8 @@ def step(spec: Spec, state: TaskState, batch: TransactionBatch) -> DecisionBatch
         for row in (np.flatnonzero(decided.verdict[part] == Verdict.ALERT) + start).tolist():
             decided.reasons[row] = explain(
                 spec,
-                state.plan.explained,
+                state.plan.profiled,
+                state.plan.sides,
                 features[row],
                 float(batch.amount[row]),
                 state.reference,

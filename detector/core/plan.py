@@ -73,7 +73,7 @@ def plan_entity(spec: Spec, entity: Entity) -> EntityPlan:
         entity=entity,
         key=spec.keys.index(entity.key),
         window_s=np.array(windows, np.int64),
-        cell_per_s=cells_per_second(np.array(windows, np.int64)),
+        cell_per_s=cells_per_second(np.array(windows, np.int64), spec.allowed_lateness_ms // 1000),
         totals=np.array([row for row in rows if row[KIND] < NEW], np.int32).reshape(-1, 6),
         sights=np.array([row for row in rows if row[KIND] >= NEW], np.int32).reshape(-1, 6),
         recent_width=recent_width,

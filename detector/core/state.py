@@ -24,6 +24,7 @@ from detector.core.entities import (
     index_size,
     reindexed,
 )
+from detector.core.explain import sides_of
 from detector.core.features import table_for
 from detector.core.half_space_trees import HalfSpaceForest
 from detector.core.plan import EntityPlan, plan_entity
@@ -39,7 +40,8 @@ class Plan:
     spec: Spec
     entities: tuple[EntityPlan, ...]
     members: tuple[HalfSpaceForest, ...]
-    explained: NDArray[np.int64]  # feature columns that any member looks at
+    profiled: NDArray[np.int64]  # feature columns that any member looks at: these have a profile and may be reasons
+    sides: NDArray[np.int64]
     edges: NDArray[np.float64] = field(default_factory=profile.bin_edges)
 
 
@@ -68,13 +70,17 @@ class TaskState:
 def compile_plan(spec: Spec) -> Plan:
     """What `spec` says, as arrays that the kernels read."""
     names = [feature.name for feature in spec.features]
-    members = []
-    for position, member in enumerate(spec.members):
-        chosen = member.features or default_model_features(spec.features)
-        columns = np.array([names.index(name) for name in chosen], np.int64)
-        members.append(HalfSpaceForest(member, columns, spec.seed + position))
-    explained = np.unique(np.concatenate([member.columns for member in members]))
-    return Plan(spec, tuple(plan_entity(spec, entity) for entity in spec.entities), tuple(members), explained)
+    columns = [
+        np.array([names.index(name) for name in member.features or default_model_features(spec.features)], np.int64)
+        for member in spec.members
+    ]
+    profiled = np.unique(np.concatenate(columns))
+    members = tuple(
+        HalfSpaceForest(member, chosen, np.searchsorted(profiled, chosen), spec.seed + position)
+        for position, (member, chosen) in enumerate(zip(spec.members, columns, strict=True))
+    )
+    entities = tuple(plan_entity(spec, entity) for entity in spec.entities)
+    return Plan(spec, entities, members, profiled, sides_of(spec.features, profiled))
 
 
 def new_state(spec: Spec, partition: int = 0) -> TaskState:
@@ -92,8 +98,8 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
         meter=meter,
         ranks=np.zeros(fusion.BINS + 1, np.int64),
         counted=np.zeros(2, np.int64),
-        histogram=np.zeros((len(spec.features), profile.BINS), np.int64),
-        reference=np.zeros((len(spec.features), profile.BINS + 1), np.int64),
+        histogram=np.zeros((len(plan.profiled), profile.BINS), np.int64),
+        reference=np.zeros((len(plan.profiled), profile.BINS + 1), np.int64),
         tables=[table_for(plan_) for plan_ in plan.entities],
         members=[member.new_arrays() for member in plan.members],
     )

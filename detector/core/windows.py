@@ -3,6 +3,9 @@
 The newest chunk comes first and may be partly filled, the others are full; inside a chunk entries are in order of
 arrival. Arrival is event-time order give or take the allowed lateness, so entries are compared by time and never
 assumed sorted.
+
+An entry stands at its newest second. A row in event-time order therefore sees each window whole, and up to one cell of
+it longer; a row that comes out of order misses what shares a cell with younger rows.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ def gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total):
     windows = len(window_s)
     longest = window_s[windows - 1] + lateness_s
     width = sums.shape[1] // CHUNK
-    rows, amount, square, largest = 0.0, 0.0, 0.0, 0.0
+    rows, priced, amount, square, largest = 0.0, 0.0, 0.0, 0.0, 0.0
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(np.int64(chain[slot, LENGTH]))
     w = 0
@@ -63,18 +66,17 @@ def gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total):
             if age < 0:
                 continue
             while w < windows and age >= window_s[w]:
-                total[w, T_ROWS], total[w, T_AMOUNT], total[w, T_SQUARE], total[w, T_LARGEST] = (
-                    rows,
-                    amount,
-                    square,
-                    largest,
-                )
+                total[w, T_ROWS], total[w, T_PRICED], total[w, T_AMOUNT] = rows, priced, amount
+                total[w, T_SQUARE], total[w, T_LARGEST] = square, largest
                 w += 1
             if age >= window_s[windows - 1]:
                 continue
-            entry_rows = np.float64(whole[chunk, 2 * position + ROWS])
+            packed = np.int64(whole[chunk, 2 * position + ROWS])
+            entry_rows = np.float64(packed & ~UNPRICED)
+            entry_priced = 0.0 if packed & UNPRICED else entry_rows
             entry_amount = sums[chunk, width * position + AMOUNT]
             rows += entry_rows
+            priced += entry_priced
             amount += entry_amount
             entry_square = 0.0
             entry_largest = 0.0
@@ -86,6 +88,7 @@ def gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total):
             passed = w - 1
             while passed >= 0 and age < window_s[passed]:
                 total[passed, T_ROWS] += entry_rows
+                total[passed, T_PRICED] += entry_priced
                 total[passed, T_AMOUNT] += entry_amount
                 total[passed, T_SQUARE] += entry_square
                 total[passed, T_LARGEST] = max(total[passed, T_LARGEST], entry_largest)
@@ -93,39 +96,49 @@ def gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total):
         chunk = older_kernel(whole, chunk)
         used = CHUNK
     while w < windows:
-        total[w, T_ROWS], total[w, T_AMOUNT], total[w, T_SQUARE], total[w, T_LARGEST] = rows, amount, square, largest
+        total[w, T_ROWS], total[w, T_PRICED], total[w, T_AMOUNT] = rows, priced, amount
+        total[w, T_SQUARE], total[w, T_LARGEST] = square, largest
         w += 1
 
 
 @njit(cache=True, nogil=True)
-def append_kernel(counter, chain, whole, sums, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
+def append_kernel(counter, chain, older, whole, sums, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
     """Add a row: into the newest entry when both share the finest cell, else as an entry of its own."""
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(np.int64(chain[slot, LENGTH]))
-    per_s = cell_per_s[0]
-    if used == 0 or np.floor(whole[chunk, 2 * used - 2 + SECOND] * per_s) != np.floor(now_s * per_s):
+    unpriced = np.int64(UNPRICED if np.isnan(amount) else 0)
+    if used == 0 or not joins_kernel(whole, chunk, used - 1, now_s, unpriced, cell_per_s[0]):
         if used == CHUNK and chain[slot, LENGTH] >= chain[slot, LIMIT]:
-            compact_kernel(counter, chain, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch)
+            compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch)
             chunk = np.int64(chain[slot, HEAD])
             used = head_used_kernel(np.int64(chain[slot, LENGTH]))
         if used == 0 or used == CHUNK:
-            fresh = take_chunk_kernel(counter, whole, sums)
-            whole[fresh, OLDER] = chunk + 1
+            fresh = take_chunk_kernel(counter, older, whole, sums)
+            older[fresh] = chunk
             chain[slot, HEAD] = fresh
             chunk = fresh
             used = 0
         chain[slot, LENGTH] += 1
         used += 1
+        whole[chunk, 2 * used - 2 + ROWS] = unpriced
     position = used - 1
     if now_s > np.int64(whole[chunk, 2 * position + SECOND]):
         whole[chunk, 2 * position + SECOND] = now_s
     whole[chunk, 2 * position + ROWS] += np.uint32(1)
-    if not np.isnan(amount):  # a row without an amount counts, and adds nothing to the sums
+    if unpriced == 0:
         first = sums.shape[1] // CHUNK * position
         sums[chunk, first + AMOUNT] += amount
         if sums.shape[1] == 3 * CHUNK:
             sums[chunk, first + SQUARE] += amount * amount
             sums[chunk, first + LARGEST] = max(sums[chunk, first + LARGEST], amount)
+
+
+@njit(cache=True, nogil=True)
+def joins_kernel(whole, chunk, position, now_s, unpriced, per_s):
+    """Whether a row may share this entry: same cell, and either both have amounts or neither has."""
+    if np.int64(whole[chunk, 2 * position + ROWS]) & UNPRICED != unpriced:
+        return False
+    return np.floor(whole[chunk, 2 * position + SECOND] * per_s) == np.floor(now_s * per_s)
 
 
 @njit(cache=True, nogil=True)
@@ -155,45 +168,77 @@ def clear_kernel(whole, sums, chunk):
 
 @njit(cache=True, nogil=True)
 def cell_kernel(time_s, age_s, window_s, cell_per_s):
-    """The cell that an entry may share: 1/24 of the smallest window that it has yet to leave; -1 when it left all."""
-    for w in range(len(window_s)):
-        if age_s < window_s[w]:
-            return np.floor(time_s * cell_per_s[w]) * 16.0 + w
-    return -1.0
+    """The cell that an entry may share: one of the smallest window that it has yet to leave, told apart by window."""
+    w = 0
+    while w < len(window_s) - 1 and age_s >= window_s[w]:
+        w += 1
+    return np.floor(time_s * cell_per_s[w]) * len(window_s) + w
 
 
 @njit(cache=True, nogil=True)
-def compact_kernel(counter, chain, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch):
-    """Drop the entries that every row to come will find too old; merge neighbours that share a cell."""
+def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch):
+    """Drop the entries that every row to come will find too old; merge those that share a cell.
+
+    They are sorted first: what came out of order lies between others, and would keep neighbours apart without end.
+    """
     width = sums.shape[1] // CHUNK
+    found = collect_kernel(chain, older, whole, sums, slot, now_s - window_s[len(window_s) - 1] - lateness_s, scratch)
     kept = 0
-    last_cell = -2.0
+    last_cell = -1.0
+    last = np.full(2, -1, np.int64)  # the entry of this cell, with amounts and without
+    for row in range(found):
+        # a row may still come that is `lateness_s` earlier: keep the cells of that younger age
+        age = max(0.0, now_s - scratch[row, S_SECOND] - lateness_s)
+        cell = cell_kernel(scratch[row, S_SECOND], age, window_s, cell_per_s)
+        if cell != last_cell:
+            last[:] = -1
+            last_cell = cell
+        rows = np.int64(scratch[row, S_ROWS])
+        bare = 1 if rows & UNPRICED else 0
+        target = last[bare]
+        if target < 0:
+            last[bare] = kept
+            for column in range(SCRATCH):
+                scratch[kept, column] = scratch[row, column]
+            kept += 1
+            continue
+        scratch[target, S_ROWS] += rows & ~UNPRICED
+        scratch[target, S_SUMS + AMOUNT] += scratch[row, S_SUMS + AMOUNT]
+        if width == 3:
+            scratch[target, S_SUMS + SQUARE] += scratch[row, S_SUMS + SQUARE]
+            scratch[target, S_SUMS + LARGEST] = max(scratch[target, S_SUMS + LARGEST], scratch[row, S_SUMS + LARGEST])
+    write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept)
+    chain[slot, LIMIT] = min(len(scratch) - CHUNK, kept + max(4 * CHUNK, kept // 2))
+
+
+@njit(cache=True, nogil=True)
+def collect_kernel(chain, older, whole, sums, slot, after_s, scratch):
+    """The entries of `slot` after `after_s` into `scratch`, latest first; returns how many.
+
+    Insertion sort: the chain is nearly in order.
+    """
+    width = sums.shape[1] // CHUNK
+    found = 0
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(np.int64(chain[slot, LENGTH]))
     while chunk >= 0:
         for position in range(used - 1, -1, -1):
             time_s = np.int64(whole[chunk, 2 * position + SECOND])
-            age = now_s - time_s
-            if age >= window_s[len(window_s) - 1] + lateness_s:
+            if time_s <= after_s:
                 continue
-            # a row may still come that is `lateness_s` earlier: keep the cells of that younger age
-            cell = cell_kernel(time_s, max(0, age - lateness_s), window_s, cell_per_s)
-            if (cell < 0.0 or cell != last_cell or kept == 0) and kept < len(scratch):
-                for column in range(5):
-                    scratch[kept, column] = 0.0
-                kept += 1
-            last_cell = cell
-            row = kept - 1
-            scratch[row, 0] = max(scratch[row, 0], time_s)
-            scratch[row, 1] += whole[chunk, 2 * position + ROWS]
-            scratch[row, 2] += sums[chunk, width * position + AMOUNT]
-            if width == 3:
-                scratch[row, 3] += sums[chunk, 3 * position + SQUARE]
-                scratch[row, 4] = max(scratch[row, 4], sums[chunk, 3 * position + LARGEST])
-        chunk = older_kernel(whole, chunk)
+            row = found
+            while row > 0 and scratch[row - 1, S_SECOND] < time_s:
+                for column in range(SCRATCH):
+                    scratch[row, column] = scratch[row - 1, column]
+                row -= 1
+            scratch[row, S_SECOND] = time_s
+            scratch[row, S_ROWS] = whole[chunk, 2 * position + ROWS]
+            for column in range(width):
+                scratch[row, S_SUMS + column] = sums[chunk, width * position + column]
+            found += 1
+        chunk = np.int64(older[chunk])
         used = CHUNK
-    write_back_kernel(counter, chain, whole, sums, slot, scratch, kept)
-    chain[slot, LIMIT] = min(LIMIT_MAX, kept + max(4 * CHUNK, kept // 2))
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -207,10 +252,10 @@ def write_back_kernel(counter, chain, whole, sums, slot, scratch, kept):
     while row < kept:
         clear_kernel(whole, sums, chunk)
         for position in range(used - 1, -1, -1):
-            whole[chunk, 2 * position + SECOND] = np.int64(scratch[row, 0])
-            whole[chunk, 2 * position + ROWS] = np.int64(scratch[row, 1])
+            whole[chunk, 2 * position + SECOND] = np.int64(scratch[row, S_SECOND])
+            whole[chunk, 2 * position + ROWS] = np.int64(scratch[row, S_ROWS])
             for column in range(width):
-                sums[chunk, width * position + column] = scratch[row, 2 + column]
+                sums[chunk, width * position + column] = scratch[row, S_SUMS + column]
             row += 1
         previous = chunk
         chunk = older_kernel(whole, chunk)
@@ -223,15 +268,19 @@ def write_back_kernel(counter, chain, whole, sums, slot, scratch, kept):
     free_chunks_kernel(counter, whole, chunk)
 
 
-def cells_per_second(window_s: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Cells a second of each window's grid: a product is a tenth of a division's time, and there is one an entry."""
-    return 1.0 / np.maximum(1, window_s // GRID)
+def cells_per_second(window_s: NDArray[np.int64], lateness_s: int) -> NDArray[np.float64]:
+    """Cells a second of each window's grid: a product is a tenth of a division's time, and there is one an entry.
+
+    A cell is 1/24 of the window, and no less than 1/1,024 of the allowed lateness, which bounds an entity's entries.
+    """
+    return 1.0 / np.maximum(np.maximum(1, window_s // GRID), lateness_s // LATENESS_CELLS_MAX)
 
 
 def scratch_entries(window_s: NDArray[np.int64], lateness_s: int) -> int:
-    """Rows of `scratch` that suffice: cells of the windows, of the lateness, and what came since the last merge.
+    """Rows of `scratch` that hold any chain: as many as a merge may leave, and half of that again before the next.
 
-    At most 4,096: beyond, the oldest entries share one.
+    A merge leaves two entries a cell at most, those of the finest grid reaching a lateness further at either end.
     """
-    cells = len(window_s) * (GRID + 2) + lateness_s // max(1, int(window_s[0]) // GRID)
-    return min(4_096, 2 * cells + 64)
+    per_s = cells_per_second(window_s, lateness_s)
+    cells = float((np.ceil(window_s * per_s) + 2).sum() + 2 * np.ceil(lateness_s * per_s[0]) + 2)
+    return int(3 * cells) + 8 * CHUNK
