@@ -129,15 +129,24 @@ def create_topics(config: Path | None, partitions: int | None) -> None:
 @config_option
 @click.option("--input", "source", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Parquet, CSV or JSON lines, in log order.")  # fmt: skip
-@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Parquet file to write.")
+@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
+              help="Where decisions go: .parquet, .csv or .jsonl; row i is the input's row i.")  # fmt: skip
 @click.option("--partitions", type=click.IntRange(1, 10_000), default=1, show_default=True,
               help="Partitions to spread the rows over, as the producer would.")  # fmt: skip
-def replay(config: Path | None, source: Path, output: Path, partitions: int) -> None:
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many rows.")
+@click.option("--topic", help="Input topic in ids that rows do not bring.  [default: that of the configuration]")
+@click.option("--labels-column", help="Column with the truth (1 or true: fraud): tell quality too.")
+def replay(
+    config: Path | None, source: Path, output: Path, partitions: int, limit: int | None, topic: str | None,
+    labels_column: str | None,
+) -> None:  # fmt: skip
     """Decide the rows of a file with the core that runs live, without Kafka."""
     settings = _settings(config)
     from detector.lab import replay as lab_replay
 
-    sys.exit(lab_replay.run(settings, source, output, partitions))
+    sys.exit(
+        lab_replay.run(settings, source, output, partitions, limit=limit, topic=topic, labels_column=labels_column)
+    )
 
 
 @cli.command(epilog=EXIT_CODES)

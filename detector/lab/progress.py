@@ -1,0 +1,58 @@
+"""Shows how far a replay is, on standard error: a bar on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 5.0
+
+
+class Display:
+    """A context manager; `total` rows expected, None where unknown."""
+
+    def __init__(self, total: int | None, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._total = total
+        self._bar = Progress(
+            TextColumn("deciding"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+            console=self._console, transient=True, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=total, rate="")
+        self._began_s = self._shown_s = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def tell(self, line: str) -> None:
+        """One line for people."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """A step before the first row; told as a line only where it takes long, as the first compile does."""
+        self._bar.update(self._task, rate=f"compiling {what}, {done} of {total}" if done < total else "")
+        if not self._console.is_terminal and time.monotonic() - self._shown_s >= LINE_EVERY_S:
+            self._shown_s = time.monotonic()
+            self.tell(f"compiling {what}, {done} of {total}")
+        self._began_s = time.monotonic()
+
+    def update(self, rows: int) -> None:
+        """So many rows are decided."""
+        now_s = time.monotonic()
+        rate = f"{rows / max(now_s - self._began_s, 1e-9):,.0f}/s"
+        self._bar.update(self._task, completed=rows, rate=rate)
+        if not self._console.is_terminal and now_s - self._shown_s >= LINE_EVERY_S:
+            self._shown_s = now_s
+            of = f" of {self._total:,}" if self._total else ""
+            self.tell(f"{rows:,} rows{of} decided, {rate}")
