@@ -129,7 +129,7 @@ def entity_kernel(row, rows, asked, table, scratch, out):
     Block by block: first what the block will touch is fetched, all rows at once, then the rows go one after the other.
     """
     end = len(rows[0])
-    total = np.zeros((len(asked[1]), 4))
+    total = np.zeros((len(asked[1]), TOTALS))
     here = np.empty(BLOCK_ROWS, np.int64)
     warmth = 0.0
     while row < end:

@@ -29,13 +29,20 @@ from detector.core.entities import (
     ROWS,
     SECOND,
     SQUARE,
+    UNPRICED,
     free_chunks_kernel,
     older_kernel,
 )
 
-# columns of `total` (windows, 4), and of `scratch` (entries, 5) after the second
-T_ROWS, T_AMOUNT, T_SQUARE, T_LARGEST = range(4)
-LIMIT_MAX = 1 << 20
+# columns of `total` (windows, TOTALS); PRICED are the rows that had an amount
+T_ROWS, T_PRICED, T_AMOUNT, T_SQUARE, T_LARGEST = range(5)
+TOTALS = 5
+
+# columns of `scratch` (entries, SCRATCH), then those of `sums`
+S_SECOND, S_ROWS, S_SUMS = range(3)
+SCRATCH = 5
+
+LATENESS_CELLS_MAX = 1_024
 
 
 @njit(cache=True, nogil=True)
@@ -102,19 +109,19 @@ def gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total):
 
 
 @njit(cache=True, nogil=True)
-def append_kernel(counter, chain, older, whole, sums, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
+def append_kernel(counter, chain, whole, sums, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
     """Add a row: into the newest entry when both share the finest cell, else as an entry of its own."""
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(np.int64(chain[slot, LENGTH]))
     unpriced = np.int64(UNPRICED if np.isnan(amount) else 0)
     if used == 0 or not joins_kernel(whole, chunk, used - 1, now_s, unpriced, cell_per_s[0]):
         if used == CHUNK and chain[slot, LENGTH] >= chain[slot, LIMIT]:
-            compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch)
+            compact_kernel(counter, chain, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch)
             chunk = np.int64(chain[slot, HEAD])
             used = head_used_kernel(np.int64(chain[slot, LENGTH]))
         if used == 0 or used == CHUNK:
-            fresh = take_chunk_kernel(counter, older, whole, sums)
-            older[fresh] = chunk
+            fresh = take_chunk_kernel(counter, whole, sums)
+            whole[fresh, OLDER] = chunk + 1
             chain[slot, HEAD] = fresh
             chunk = fresh
             used = 0
@@ -176,13 +183,13 @@ def cell_kernel(time_s, age_s, window_s, cell_per_s):
 
 
 @njit(cache=True, nogil=True)
-def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch):
+def compact_kernel(counter, chain, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch):
     """Drop the entries that every row to come will find too old; merge those that share a cell.
 
     They are sorted first: what came out of order lies between others, and would keep neighbours apart without end.
     """
     width = sums.shape[1] // CHUNK
-    found = collect_kernel(chain, older, whole, sums, slot, now_s - window_s[len(window_s) - 1] - lateness_s, scratch)
+    found = collect_kernel(chain, whole, sums, slot, now_s - window_s[len(window_s) - 1] - lateness_s, scratch)
     kept = 0
     last_cell = -1.0
     last = np.full(2, -1, np.int64)  # the entry of this cell, with amounts and without
@@ -207,12 +214,12 @@ def compact_kernel(counter, chain, older, whole, sums, slot, now_s, window_s, ce
         if width == 3:
             scratch[target, S_SUMS + SQUARE] += scratch[row, S_SUMS + SQUARE]
             scratch[target, S_SUMS + LARGEST] = max(scratch[target, S_SUMS + LARGEST], scratch[row, S_SUMS + LARGEST])
-    write_back_kernel(counter, chain, older, whole, sums, slot, scratch, kept)
+    write_back_kernel(counter, chain, whole, sums, slot, scratch, kept)
     chain[slot, LIMIT] = min(len(scratch) - CHUNK, kept + max(4 * CHUNK, kept // 2))
 
 
 @njit(cache=True, nogil=True)
-def collect_kernel(chain, older, whole, sums, slot, after_s, scratch):
+def collect_kernel(chain, whole, sums, slot, after_s, scratch):
     """The entries of `slot` after `after_s` into `scratch`, latest first; returns how many.
 
     Insertion sort: the chain is nearly in order.
@@ -236,7 +243,7 @@ def collect_kernel(chain, older, whole, sums, slot, after_s, scratch):
             for column in range(width):
                 scratch[row, S_SUMS + column] = sums[chunk, width * position + column]
             found += 1
-        chunk = np.int64(older[chunk])
+        chunk = older_kernel(whole, chunk)
         used = CHUNK
     return found
 
