@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable
 
 from detector.core.batch import ReasonEvidence
+from detector.core.explain import RARITY_MAX, SIDE
 from detector.core.plan import RECENT_MAX, RECENT_MAX_OTHERS
+from detector.core.profile import EITHER
 from detector.core.spec import Feature, FeatureKind, Spec
 from schemas.alert import Reason
 
@@ -47,8 +49,10 @@ def money(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, or a whole number with separators."""
-    return f"{value:,.0f}" if abs(value) >= 1_000 or value == int(value) else f"{value:.3g}"
+    """Three significant digits, or a whole number with separators while people can read it."""
+    if abs(value) < 1e15 and (abs(value) >= 1_000 or value == int(value)):
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
 
 
 def span(milliseconds: float) -> str:
@@ -66,8 +70,8 @@ def duration(seconds: float) -> str:
     """`4 s`, `12 min`, `5.2 h`, `3.1 d`: a measured time."""
     for size, name in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {name}"
-    return f"{seconds:.3g} s"
+            return f"{number(seconds / size)} {name}"
+    return f"{number(seconds)} s"
 
 
 def window(feature: Feature) -> str:
@@ -83,15 +87,24 @@ def share(rarity: float) -> str:
     return f"{math.floor(percent * 10**decimals) / 10**decimals:.{decimals}f} %"
 
 
-def compared(item: ReasonEvidence, text: Callable[[float], str] = number) -> str:
-    """How a value stands among those of earlier transactions."""
-    side = "higher" if item.value >= item.typical_low else "lower"
+def compared(feature: Feature, item: ReasonEvidence, text: Callable[[float], str] = number) -> str:
+    """How a value stands among those of earlier transactions; a lone reason may be one that is not rare."""
     usual = f"usually {text(item.typical_low)} to {text(item.typical_high)}"
+    if item.rarity > RARITY_MAX:
+        unusual = "unusual by itself" if SIDE.get(feature.kind) == EITHER else "unusually high by itself"
+        return f"not {unusual} ({usual})"
+    side = "lower" if item.low else "higher"
     return f"{side} than {share(item.rarity)} of earlier transactions ({usual})"
 
 
+def several(value: float, noun: str) -> str:
+    """`1 card`, `3 cards`, `4 countries`."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number(value)} {noun if value == 1 else plural}"
+
+
 def _amount(feature: Feature, item: ReasonEvidence, amount: str) -> str:
-    return f"{amount} is {compared(item, money)}"
+    return f"{amount} is {compared(feature, item, money)}"
 
 
 def _to_mean(feature: Feature, item: ReasonEvidence, amount: str) -> str:
@@ -113,19 +126,21 @@ def _deviation(feature: Feature, item: ReasonEvidence, amount: str) -> str:
 
 
 def _count(feature: Feature, item: ReasonEvidence, amount: str) -> str:
-    times = "1 transaction" if item.value == 1 else f"{number(item.value)} transactions"
-    return f"{times} of this {feature.entity} in the {span(feature.window_ms)} before, {compared(item)}"
+    times = several(item.value, "transaction")
+    return f"{times} of this {feature.entity} in the {span(feature.window_ms)} before, {compared(feature, item)}"
 
 
 def _sum(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     spent = f"{money(item.value)} spent with this {feature.entity} in the {span(feature.window_ms)} before"
-    return f"{spent}, {compared(item, money)}"
+    return f"{spent}, {compared(feature, item, money)}"
 
 
 def _since(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     usual = f"usually {duration(item.typical_low)} to {duration(item.typical_high)}"
-    after = f"only {duration(item.value)} after this {feature.entity}'s previous transaction"
-    return f"{after}, sooner than {share(item.rarity)} of earlier ones ({usual})"
+    after = f"{duration(item.value)} after this {feature.entity}'s previous transaction"
+    if item.rarity > RARITY_MAX:
+        return f"{after}, not unusually soon by itself ({usual})"
+    return f"only {after}, sooner than {share(item.rarity)} of earlier ones ({usual})"
 
 
 def _new(feature: Feature, item: ReasonEvidence, amount: str) -> str:
@@ -134,20 +149,20 @@ def _new(feature: Feature, item: ReasonEvidence, amount: str) -> str:
 
 
 def _distinct(feature: Feature, item: ReasonEvidence, amount: str) -> str:
-    seen = f"{number(item.value)} {feature.key}s seen with this {feature.entity} in {span(feature.window_ms)}"
-    return f"{seen}, {compared(item)}"
+    seen = f"{several(item.value, feature.key)} seen with this {feature.entity} in {span(feature.window_ms)}"
+    return f"{seen}, {compared(feature, item)}"
 
 
 def _distance(feature: Feature, item: ReasonEvidence, amount: str) -> str:
-    return f"{number(item.value)} km from this {feature.entity}'s previous place, {compared(item)}"
+    return f"{number(item.value)} km from this {feature.entity}'s previous place, {compared(feature, item)}"
 
 
 def _speed(feature: Feature, item: ReasonEvidence, amount: str) -> str:
-    return f"{number(item.value)} km/h needed from this {feature.entity}'s previous place, {compared(item)}"
+    return f"{number(item.value)} km/h needed from this {feature.entity}'s previous place, {compared(feature, item)}"
 
 
 def _numeric(feature: Feature, item: ReasonEvidence, amount: str) -> str:
-    return f"{feature.column} {number(item.value)} is {compared(item)}"
+    return f"{feature.column} {number(item.value)} is {compared(feature, item)}"
 
 
 def _hour(feature: Feature, item: ReasonEvidence, amount: str) -> str:

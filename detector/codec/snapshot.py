@@ -1,14 +1,15 @@
 """A task's state ⇄ versioned bytes (law: round trip).
 
 Layout: `SFDS`, a version byte, the length of the header (uint32, little-endian), a JSON header that names each array
-with dtype and shape and carries the state fingerprint and a SHA-256 of the body, then the arrays' bytes, C order, in
-that order. No pickle. A version is never reused; old ones are kept as golden files.
+with dtype and shape and carries the state fingerprint and a SHA-256 of all of this and of the body, then the arrays'
+bytes, C order, in that order. No pickle. A version is never reused; old ones are kept as golden files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -38,26 +39,28 @@ class Header(msgspec.Struct, frozen=True):
 
     state_fingerprint: str
     spec_fingerprint: str
-    sha256: str
     arrays: tuple[ArrayHeader, ...]
+    sha256: str = ""
 
 
 def snapshot(spec: Spec, state: TaskState) -> bytes:
     """The state as bytes: equal states of equal history give equal bytes."""
     saved = saved_arrays(state)
     body = [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data for array in saved.values() if array.size]
-    digest = hashlib.sha256()
+    header = Header(
+        state_fingerprint=spec.state_fingerprint(),
+        spec_fingerprint=spec.fingerprint(),
+        arrays=tuple(ArrayHeader(name, array.dtype.str, array.shape) for name, array in saved.items()),
+    )
+    encoded = msgspec.json.encode(msgspec.structs.replace(header, sha256=_digest(header, body)))
+    return b"".join([_HEAD.pack(MAGIC, VERSION, len(encoded)), encoded, *body])
+
+
+def _digest(header: Header, body: Sequence[bytes | memoryview]) -> str:
+    digest = hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(header, sha256="")))
     for part in body:
         digest.update(part)
-    header = msgspec.json.encode(
-        Header(
-            state_fingerprint=spec.state_fingerprint(),
-            spec_fingerprint=spec.fingerprint(),
-            sha256=digest.hexdigest(),
-            arrays=tuple(ArrayHeader(name, array.dtype.str, array.shape) for name, array in saved.items()),
-        )
-    )
-    return b"".join([_HEAD.pack(MAGIC, VERSION, len(header)), header, *body])
+    return digest.hexdigest()
 
 
 def restore(spec: Spec, data: bytes) -> TaskState:
@@ -80,8 +83,8 @@ def restore(spec: Spec, data: bytes) -> TaskState:
             "features, entities or models were changed; rebuild the state from the log, or undo the change"
         )
     body = memoryview(data)[_HEAD.size + length :]
-    if hashlib.sha256(body).hexdigest() != header.sha256:
-        raise SnapshotError("snapshot: the body's SHA-256 does not fit its header; rebuild the state from the log")
+    if _digest(header, [body]) != header.sha256:
+        raise SnapshotError("snapshot: its SHA-256 does not fit its bytes; rebuild the state from the log")
     saved = {}
     start = 0
     for item in header.arrays:

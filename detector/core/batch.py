@@ -57,7 +57,8 @@ class ReasonEvidence:
 
     `feature` indexes `spec.features`; `value` is the feature's value; `baseline` the entity's own mean or maximum where
     the feature compares with one, else NaN; `rarity` the share of earlier transactions at least this extreme;
-    `typical_low`, `typical_high` the 5 % and 95 % quantiles of the feature so far.
+    `typical_low`, `typical_high` the 5 % and 95 % quantiles of the feature so far; `low` whether the value is odd for
+    being low.
     """
 
     feature: int
@@ -66,6 +67,7 @@ class ReasonEvidence:
     rarity: float
     typical_low: float
     typical_high: float
+    low: bool = False
 
 
 @dataclass(slots=True)

@@ -49,22 +49,22 @@ def explain(
     `features` float64 (f,) is the row; `cumulated` int64 (len(columns), BINS + 1) and `edges` are the feature profile's
     reference.
     """
-    chosen = np.empty((REASONS_MAX, 4))
+    chosen = np.empty((REASONS_MAX, 5))
     values = features[columns]
     count = explain_kernel(values, as_bits(values), sides, cumulated, edges, chosen)
     evidence = []
-    for position, rarity, low, high in chosen[:count].tolist():
+    for position, rarity, typical_low, typical_high, low in chosen[:count].tolist():
         column = int(columns[int(position)])
         value = float(features[column])
         compared = spec.features[column].kind in BASELINE and value > 0.0
         baseline = amount / value if compared else float("nan")
-        evidence.append(ReasonEvidence(column, value, baseline, rarity, low, high))
+        evidence.append(ReasonEvidence(column, value, baseline, rarity, typical_low, typical_high, bool(low)))
     return tuple(evidence)
 
 
 @njit(cache=True, nogil=True)
 def explain_kernel(values, bits, sides, cumulated, edges, chosen):
-    """Fill `chosen` (REASONS_MAX, 4) with position, rarity, 5 % and 95 % quantile; returns how many."""
+    """Fill `chosen` (REASONS_MAX, 5): position, rarity, 5 % and 95 % quantile, odd for being low; returns how many."""
     count = 0
     for position in range(len(values)):
         side = sides[position]
@@ -82,7 +82,11 @@ def explain_kernel(values, bits, sides, cumulated, edges, chosen):
     while count > 1 and chosen[count - 1, 1] > RARITY_MAX:
         count -= 1
     for reason in range(count):
-        counts = cumulated[int(chosen[reason, 0])]
+        position = int(chosen[reason, 0])
+        counts = cumulated[position]
         chosen[reason, 2] = quantile_kernel(counts, edges, 0.05)
         chosen[reason, 3] = quantile_kernel(counts, edges, 0.95)
+        side = sides[position]
+        either_low = side == EITHER and rarity_kernel(counts, bits[position], BELOW) <= chosen[reason, 1]
+        chosen[reason, 4] = 1.0 if side == BELOW or either_low else 0.0
     return count

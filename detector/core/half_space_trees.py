@@ -169,6 +169,18 @@ class HalfSpaceForest:
         counter[PIVOTS] += 1
         counter[WINDOW] = min(2 * counter[WINDOW], self.spec.window_rows)
 
+    def merge(self, one: Arrays, other: Arrays) -> Arrays:
+        """What two streams learned since they shared a reference, together (law: mass adds).
+
+        Raises ValueError where they do not share one: masses of other half-spaces cannot be added.
+        """
+        if any(not np.array_equal(one[name], other[name]) for name in ("reference", "scale")):
+            raise ValueError("half_space_trees: expected one reference and scale, found two; pivot both alike first")
+        merged = {name: array.copy() for name, array in one.items()}
+        merged["latest"] += other["latest"]
+        merged["counter"][FILLED] += other["counter"][FILLED]
+        return merged
+
 
 def moved(
     center: NDArray[np.float64],
@@ -182,11 +194,6 @@ def moved(
         or (new_width > 1.25 * width).any()
         or (width > 1.25 * new_width).any()
     )
-
-
-def merged_masses(one: NDArray[np.int32], other: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The profile of two streams together, given equal splits and scales (law: mass adds)."""
-    return one + other
 
 
 @njit(cache=True, nogil=True)
@@ -215,7 +222,7 @@ def both_kernel(z, late, feature, threshold, reference, latest, rows, mass):
             weight = 1
             while node < inner:
                 if scoring:
-                    mass[i] += masses[node] * weight
+                    mass[i] += np.int64(masses[node]) * weight
                     scoring = masses[node] >= limit
                     weight <<= 1
                 if learn:
@@ -225,7 +232,7 @@ def both_kernel(z, late, feature, threshold, reference, latest, rows, mass):
                 node = child_kernel(node, z[i, columns[node]], splits[node], masses)
             if node >= inner:
                 if scoring:
-                    mass[i] += masses[node] * weight
+                    mass[i] += np.int64(masses[node]) * weight
                 if learn:
                     counts[node] += 1
 
@@ -242,14 +249,14 @@ def score_kernel(z, feature, threshold, reference, rows, mass):
             node = 0
             weight = 1
             while node < inner:
-                here = reference[tree, node]
+                here = np.int64(reference[tree, node])
                 mass[i] += here * weight
                 if here < limit:
                     break
                 weight <<= 1
                 node = child_kernel(node, z[i, feature[tree, node]], threshold[tree, node], reference[tree])
             if node >= inner:
-                mass[i] += reference[tree, node] * weight
+                mass[i] += np.int64(reference[tree, node]) * weight
 
 
 @njit(cache=True, nogil=True)

@@ -158,7 +158,7 @@ def parse_feature(name: str) -> Feature:
     `E.amount_to_mean.W`              amount ÷ E's mean amount in W; `amount_to_max` likewise
     `E.amount_deviation.W`            (amount − mean) ÷ standard deviation in W
     `E.new.KEY`                       1 when KEY's value is not among E's last ones (16 merchants, 4 others)
-    `E.distinct.KEY.W`                distinct values of KEY seen with E in W, at most 16
+    `E.distinct.KEY.W`                distinct values of KEY seen with E in W, this row's included, at most 8
     `E.distance_km`, `E.speed_kmh`    from E's previous place
     ================================  ==============================================================
 

@@ -26,9 +26,9 @@ from detector.core.entities import (
 )
 from detector.core.explain import sides_of
 from detector.core.features import table_for
-from detector.core.half_space_trees import HalfSpaceForest
+from detector.core.models import Member, build_members
 from detector.core.plan import EntityPlan, plan_entity
-from detector.core.spec import Spec, default_model_features
+from detector.core.spec import Spec
 
 Array = NDArray[np.generic]
 
@@ -39,7 +39,7 @@ class Plan:
 
     spec: Spec
     entities: tuple[EntityPlan, ...]
-    members: tuple[HalfSpaceForest, ...]
+    members: tuple[Member, ...]
     profiled: NDArray[np.int64]  # feature columns that any member looks at: these have a profile and may be reasons
     sides: NDArray[np.int64]
     edges: NDArray[np.float64] = field(default_factory=profile.bin_edges)
@@ -69,16 +69,7 @@ class TaskState:
 
 def compile_plan(spec: Spec) -> Plan:
     """What `spec` says, as arrays that the kernels read."""
-    names = [feature.name for feature in spec.features]
-    columns = [
-        np.array([names.index(name) for name in member.features or default_model_features(spec.features)], np.int64)
-        for member in spec.members
-    ]
-    profiled = np.unique(np.concatenate(columns))
-    members = tuple(
-        HalfSpaceForest(member, chosen, np.searchsorted(profiled, chosen), spec.seed + position)
-        for position, (member, chosen) in enumerate(zip(spec.members, columns, strict=True))
-    )
+    members, profiled = build_members(spec)
     entities = tuple(plan_entity(spec, entity) for entity in spec.entities)
     return Plan(spec, entities, members, profiled, sides_of(spec.features, profiled))
 
@@ -147,6 +138,8 @@ def _fill(target: Array, source: Array, name: str) -> None:
 
 def _fitting(empty: Array, source: Array) -> Array:
     """A saved array with the least capacity that kernels expect."""
+    if empty.dtype != source.dtype or empty.shape[1:] != source.shape[1:]:
+        raise ValueError(f"expected {empty.dtype} rows of {empty.shape[1:]}, found {source.dtype} {source.shape[1:]}")
     if len(empty) <= len(source) or len(empty) == 0:
         return source.copy()
     fitted = np.zeros_like(empty)

@@ -1,0 +1,80 @@
+"""The members' seam: what a model must do to take part in a task, and which models a spec asks for.
+
+A member is an immutable plan. All that it learns lies in the arrays that it is handed, so it is saved, restored and
+compared as bytes. It scores by what was frozen at its last pivot and learns into what freezes at the next: between two
+pivots no score depends on where a batch was cut.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.half_space_trees import HalfSpaceForest
+from detector.core.spec import Spec, default_model_features
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Member(Protocol):
+    """One model of the ensemble; scores lie in 0–1, high = anomalous."""
+
+    @property
+    def name(self) -> str:
+        """Under which its score is published."""
+        ...
+
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """Columns of the feature matrix that it looks at."""
+        ...
+
+    def new_arrays(self) -> Arrays:
+        """Its state before the first row; shapes and dtypes stay, for the snapshot."""
+        ...
+
+    def ready(self, arrays: Arrays) -> bool:
+        """Whether its scores mean anything yet."""
+        ...
+
+    def rows_to_pivot(self, arrays: Arrays) -> int:
+        """Rows, at least one, that may be learned before `pivot` is due; 0 when it is."""
+        ...
+
+    def pivots(self, arrays: Arrays) -> int:
+        """Pivots so far: the version of what scores."""
+        ...
+
+    def score_then_learn(
+        self, arrays: Arrays, features: NDArray[np.float64], late: NDArray[np.bool_], score: NDArray[np.float64]
+    ) -> None:
+        """Score rows (n, f) into `score` (n,) by what is frozen, then learn those that are not late.
+
+        At most `rows_to_pivot` rows are handed over; NaN is a missing value.
+        """
+        ...
+
+    def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64]) -> None:
+        """Freeze what was learned; `cumulated` int64 (profiled, BINS + 1) is the feature profile at this row."""
+        ...
+
+    def merge(self, one: Arrays, other: Arrays) -> Arrays:
+        """What two streams learned since a shared pivot, together. Raises ValueError where they share none."""
+        ...
+
+
+def build_members(spec: Spec) -> tuple[tuple[Member, ...], NDArray[np.int64]]:
+    """The members that `spec` declares, and the feature columns that any of them looks at, ascending."""
+    names = [feature.name for feature in spec.features]
+    chosen = [
+        np.array([names.index(name) for name in member.features or default_model_features(spec.features)], np.int64)
+        for member in spec.members
+    ]
+    profiled = np.unique(np.concatenate(chosen))
+    members = tuple(
+        HalfSpaceForest(member, columns, np.searchsorted(profiled, columns), spec.seed + position)
+        for position, (member, columns) in enumerate(zip(spec.members, chosen, strict=True))
+    )
+    return members, profiled
