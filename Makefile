@@ -10,7 +10,7 @@ FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint typecheck format bench bench-memory chaos lock lock-jars clean clean-all
+.PHONY: help install demo test lint lint-style lint-imports typecheck format bench bench-memory chaos lock lock-jars clean clean-all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,11 +21,14 @@ demo: install ## a broker, a simulator, the detector and a live view; DEMO_SECON
 test: install ## all tests, on a real broker; PYTEST_ARGS="-k name" narrows
 	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: install ## style, import contracts and types
+lint: lint-style lint-imports typecheck ## style, import contracts and types
+
+lint-style: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint-imports: install
 	$(BIN)/lint-imports
-	$(BIN)/mypy
 
 typecheck: install ## types only
 	$(BIN)/mypy

@@ -31,7 +31,6 @@ from detector.kafka.embedded_jars import KAFKA_VERSION, EmbeddedBrokerError, Pro
 
 __all__ = ["EmbeddedBroker", "EmbeddedBrokerError"]
 
-_CLUSTER_ID = "ZnJhdWQtZGV0ZWN0b3ItMQ"  # any 16 bytes, base64
 _UP_WAIT_S = 90.0  # up in 2 s when idle; a loaded two-core machine takes 20
 _STOP_WAIT_S = 15.0  # an orderly stop takes 3 s
 _PORT_ATTEMPTS = 5
@@ -170,8 +169,16 @@ class EmbeddedBroker:
         ]
         env = {name: value for name, value in os.environ.items() if name not in _JAVA_OPTION_VARIABLES}
         with self.log_file.open("ab") as log:
-            if not (home / "data" / "meta.properties").exists():
-                tool = [*command, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(properties)]
+            if not self._cluster_id():
+                tool = [
+                    *command,
+                    "kafka.tools.StorageTool",
+                    "format",
+                    "-t",
+                    config.new_cluster_id(),
+                    "-c",
+                    str(properties),
+                ]
                 if subprocess.run(
                     tool, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=home, check=False
                 ).returncode:
@@ -205,6 +212,7 @@ class EmbeddedBroker:
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
+        own = self._cluster_id()
         deadline = time.monotonic() + _UP_WAIT_S
         while time.monotonic() < deadline:
             if not self.running:
@@ -215,14 +223,14 @@ class EmbeddedBroker:
                 time.sleep(0.05)
                 continue
             try:
-                if (
-                    AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
-                    .list_topics(timeout=2)
-                    .brokers
-                ):
-                    return ""
+                client = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+                metadata = client.list_topics(timeout=2)
             except KafkaException:
-                time.sleep(0.1)
+                metadata = None
+            # Another's broker may have been first on this port: only the right cluster is ours.
+            if metadata and metadata.brokers and str(metadata.cluster_id) == own:
+                return ""
+            time.sleep(0.1)
         return f"did not answer within {_UP_WAIT_S:.0f} s"
 
     def _end(self, how: signal.Signals) -> None:
@@ -239,6 +247,12 @@ class EmbeddedBroker:
         for stream in (guard.stdin, guard.stdout):
             assert stream is not None
             stream.close()
+
+    def _cluster_id(self) -> str:
+        """Identity of the data in the folder; empty before it is formatted."""
+        file = self._home() / "data" / "meta.properties"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return next((line.removeprefix("cluster.id=") for line in lines if line.startswith("cluster.id=")), "")
 
     def _log_end(self) -> int:
         return self.log_file.stat().st_size if self.log_file.exists() else 0

@@ -7,8 +7,10 @@ shorter.
 
 from __future__ import annotations
 
+import base64
 import random
 import socket
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +24,13 @@ LOG4J = """\
   <Loggers><Root level="warn"><AppenderRef ref="out"/></Root></Loggers>
 </Configuration>
 """
+
+
+def new_cluster_id() -> str:
+    """Sixteen random bytes as Kafka writes them: URL-safe base64 without padding, never with a leading hyphen."""
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return text
 
 
 def free_ports(count: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -185,8 +184,8 @@ def test_a_failed_start_shows_the_end_of_the_log() -> None:
     assert not broker.running
 
 
-def test_a_port_that_is_taken_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process may take a free port between our look and the broker's start."""
+def test_a_port_that_another_broker_took_is_left_alone(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may take a free port between our look and our start; its answers must not pass for ours."""
     from detector.kafka import embedded_config
 
     real, offered = embedded_config.free_ports, 0
@@ -194,13 +193,14 @@ def test_a_port_that_is_taken_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     def taken_once(count: int) -> list[int]:
         nonlocal offered
         offered += 1
-        return [listener.getsockname()[1], *real(count)][:count] if offered == 1 else real(count)
+        taken = int(broker.bootstrap_servers.split(":")[1])
+        return [taken, *real(count)][:count] if offered == 1 else real(count)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setattr(embedded_config, "free_ports", taken_once)
-        with EmbeddedBroker() as broker:
-            assert offered == 2
-            assert support.admin(broker.bootstrap_servers).list_topics(timeout=10).brokers
+    monkeypatch.setattr(embedded_config, "free_ports", taken_once)
+    with EmbeddedBroker() as second:
+        assert offered == 2
+        assert second.bootstrap_servers != broker.bootstrap_servers
+        assert support.admin(second.bootstrap_servers).list_topics(timeout=10).brokers
 
 
 def test_the_command_runs_until_sigterm(tmp_path: Path) -> None:
