@@ -50,7 +50,7 @@ READS_ENVIRONMENT = {
 BANNED = {
     r"(?<![\w.~-])/(?:root|work|farm|Users|home)/[a-z]": "an absolute path of one machine",
     r"pypi\.org|pythonhosted\.org|maven\.apache\.org|registry\.npmjs": "the host of a package registry",
-    r"(?i)\bissue\W{0,2}\d|\bthis (?:brief|workplace)\b": "speaks of how the project was made, not of the project",
+    r"(?i)\bissue\W{0,2}\d{1,2}\b|\bthis (?:brief|workplace)\b": "speaks of how the project was made, not of the project",
     r"(?i)\b(?:[t]odo|[f]ixme|[x]xx)\b": "unfinished: finish it, or leave it out",
 }
 """What no file may hold -> why. The patterns are written so that they do not match themselves."""
