@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-CHUNK = 3  # entries allocated together: small enough for a million quiet cards, large enough to scan quickly
+CHUNK = 5  # entries allocated together: few enough for millions of quiet cards, enough to scan a busy one quickly
 DISTINCT_MAX = 8
 GRID = 24  # cells a window
 CANDIDATES = 8  # slots looked at when the table is full
@@ -49,22 +49,24 @@ class EntityTable(NamedTuple):
     recent: NDArray[np.uint16]  # (s, width) fingerprints of each `new` feature's last distinct values, newest first
     distinct: NDArray[np.uint16]  # (s, width) fingerprints of each `distinct` feature's values ...
     distinct_s: NDArray[np.uint32]  # (s, width) ... and when each was last seen
-    whole: NDArray[np.uint32]  # (c, 8): an entry's newest second, its rows, ...; next chunk of its chain + 1; spare
-    sums: NDArray[np.float64]  # (c, width * CHUNK): its amount, and where needed amount² and largest amount
+    whole: NDArray[
+        np.uint32
+    ]  # (c, 2 * CHUNK + 1): an entry's newest second, its rows; last, next chunk + 1
+    sums: NDArray[np.float64]  # (c, CHUNK): an entry's amount
+    detail: NDArray[np.float32]  # (c, 2 * CHUNK): its amount², its largest amount; (c, 0) where no feature needs them
 
 
 # columns of `chain`
 HEAD, LENGTH, LIMIT = range(3)
 
-# columns of an entry in `whole` and in `sums`; the latter is 1 wide, or 3 where deviation or maximum are asked for
+# columns of an entry in `whole` and in `detail`
 SECOND, ROWS = range(2)
 UNPRICED = 1 << 31  # set in ROWS where these rows had no amount, which therefore share no entry with others
-OLDER = 2 * CHUNK  # the next chunk of the chain, or of the free list, plus one; half a cache line in all
-WHOLE_WIDTH = 8
-AMOUNT, SQUARE, LARGEST = range(3)
+OLDER = 2 * CHUNK  # the next chunk of the chain, or of the free list, plus one
+SQUARE, LARGEST = range(2)
 
 SLOT_ARRAYS = ("key", "last_ms", "chain", "place", "place_s", "recent", "distinct", "distinct_s")
-CHUNK_ARRAYS = ("whole", "sums")
+CHUNK_ARRAYS = ("whole", "sums", "detail")
 
 
 def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed: bool) -> EntityTable:
@@ -83,27 +85,25 @@ def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed:
         recent=np.zeros((slots, recent_width), np.uint16),
         distinct=np.zeros((slots, distinct_width), np.uint16),
         distinct_s=np.zeros((slots, distinct_width), np.uint32),
-        whole=np.zeros((chunks, WHOLE_WIDTH), np.uint32),
-        sums=np.zeros((chunks, CHUNK * (3 if detailed else 1)), np.float64),
+        whole=np.zeros((chunks, OLDER + 1), np.uint32),
+        sums=np.zeros((chunks, CHUNK), np.float64),
+        detail=np.zeros((chunks, 2 * CHUNK if detailed else 0), np.float32),
     )
 
 
 def grown(table: EntityTable, why: int) -> EntityTable:
-    """The same table with room for more: small tables double, large ones grow by an eighth."""
+    """The same table with room for more: small tables double, large ones grow in place by a sixteenth."""
     if why == GROW_INDEX:
         return reindexed(table, 2 * len(table.cells))
     names, used = (SLOT_ARRAYS, SLOTS) if why == GROW_SLOTS else (CHUNK_ARRAYS, CHUNKS)
     count = int(table.counter[used])
-    capacity = count * 2 if count < 65_536 else count + count // 8
-    return table._replace(**{name: _resized(getattr(table, name), count, capacity) for name in names})
-
-
-def _resized(array: np.ndarray, used: int, capacity: int) -> np.ndarray:
-    if array.shape[0] == 0:
-        return array
-    larger = np.empty((capacity, *array.shape[1:]), array.dtype)
-    larger[:used] = array[:used]
-    return larger
+    capacity = count * 2 if count < 65_536 else count + count // 16
+    for name in names:
+        array = getattr(table, name)
+        if len(array):
+            # the allocator moves pages, not bytes; no view of an array outlives the call that made it
+            array.resize((capacity, *array.shape[1:]), refcheck=False)
+    return table
 
 
 def reindexed(table: EntityTable, size: int) -> EntityTable:

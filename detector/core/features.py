@@ -149,16 +149,10 @@ def fetch_kernel(key, own_key, start, stop, table, here):
     Entities lie scattered over more memory than a cache holds. A row waits for index, slot and chain one after the
     other; here the rows of a block wait for each of them together, which takes a fraction of the time.
     """
-    index, known, last_ms, chain, whole, sums = (
-        table.cells,
-        table.key,
-        table.last_ms,
-        table.chain,
-        table.whole,
-        table.sums,
-    )
+    index, known, last_ms, chain = table.cells, table.key, table.last_ms, table.chain
+    whole, sums, detail = table.whole, table.sums, table.detail
     mask = len(index) - 1
-    last_column = sums.shape[1] - 1
+    detailed = detail.shape[1] > 0
     warmth = 0.0
     for i in range(start, stop):
         warmth += index[np.int64(key[own_key, i] & np.uint64(mask))]
@@ -175,7 +169,9 @@ def fetch_kernel(key, own_key, start, stop, table, here):
         for i in range(stop - start):
             chunk = here[i]
             if chunk >= 0:
-                warmth += sums[chunk, 0] + sums[chunk, last_column]
+                warmth += sums[chunk, 0]
+                if detailed:
+                    warmth += detail[chunk, 0]
                 here[i] = older_kernel(whole, chunk)
                 alive = True
         if not alive:
@@ -188,7 +184,7 @@ def rows_kernel(start, stop, rows, asked, table, scratch, total, out):
     """Rows start..stop of one entity, in order; returns as `entity_kernel`."""
     event_time_ms, amount, key, latitude, longitude, late, watermark_ms = rows
     own_key, window_s, cell_per_s, totals, sights, lateness_s, slots_max = asked
-    counter, index, known, last_ms, chain, place, place_s, recent, distinct, distinct_s, whole, sums = table
+    counter, index, known, last_ms, chain, place, place_s, recent, distinct, distinct_s, whole, sums, detail = table
     longest_ms = 1000 * window_s[len(window_s) - 1]
     for i in range(start, stop):
         identity = key[own_key, i]
@@ -210,7 +206,7 @@ def rows_kernel(start, stop, rows, asked, table, scratch, total, out):
         last = np.int64(-1)
         if slot >= 0:
             last = last_ms[slot]
-            gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total)
+            gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s, total)
         else:
             total[:] = 0.0
         read_totals_kernel(i, event_time_ms[i], last, amount[i], totals, total, out)
@@ -220,7 +216,9 @@ def rows_kernel(start, stop, rows, asked, table, scratch, total, out):
         )
         if late[i]:
             continue
-        append_kernel(counter, chain, whole, sums, slot, now_s, amount[i], window_s, cell_per_s, lateness_s, scratch)
+        append_kernel(
+            counter, chain, whole, sums, detail, slot, now_s, amount[i], window_s, cell_per_s, lateness_s, scratch
+        )
         last_ms[slot] = max(last, event_time_ms[i])
         remember_kernel(i, slot, now_s, key, where, sights, place, place_s, recent, distinct, distinct_s)
     return stop, DONE

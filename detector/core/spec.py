@@ -198,7 +198,8 @@ def default_features(entities: tuple[Entity, ...], keys: tuple[str, ...], numeri
     owner = "card" if "card" in present else "customer" if "customer" in present else ""
     if owner:
         names += [f"{owner}.{kind}.30d" for kind in ("amount_to_mean", "amount_deviation", "amount_to_max")]
-        names += [f"{owner}.new.{key}" for key in ("merchant", "terminal", "country", "device") if key in keys]
+        place = ("merchant",) if "merchant" in keys else ("terminal",)
+        names += [f"{owner}.new.{key}" for key in (*place, "country", "device") if key in keys]
         names += [f"{owner}.distance_km", f"{owner}.speed_kmh"]
     if "device" in present and "card" in keys:
         names.append("device.distinct.card.7d")

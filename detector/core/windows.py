@@ -15,7 +15,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.entities import (
-    AMOUNT,
     CHUNK,
     CHUNKS,
     FREE_CHUNK,
@@ -38,8 +37,8 @@ from detector.core.entities import (
 T_ROWS, T_PRICED, T_AMOUNT, T_SQUARE, T_LARGEST = range(5)
 TOTALS = 5
 
-# columns of `scratch` (entries, SCRATCH), then those of `sums`
-S_SECOND, S_ROWS, S_SUMS = range(3)
+# columns of `scratch` (entries, SCRATCH)
+S_SECOND, S_ROWS, S_AMOUNT, S_SQUARE, S_LARGEST = range(5)
 SCRATCH = 5
 
 LATENESS_CELLS_MAX = 1_024
@@ -52,7 +51,7 @@ def head_used_kernel(length):
 
 
 @njit(cache=True, nogil=True)
-def gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total):
+def gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s, total):
     """Sum the entries of `slot` into `total` for the windows (now − W, now], W ascending in `window_s`.
 
     Runs down the chain with one running sum, which is what a window holds when its edge is passed. An entry that came
@@ -61,7 +60,7 @@ def gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total):
     """
     windows = len(window_s)
     longest = window_s[windows - 1] + lateness_s
-    width = sums.shape[1] // CHUNK
+    detailed = detail.shape[1] > 0
     rows, priced, amount, square, largest = 0.0, 0.0, 0.0, 0.0, 0.0
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(np.int64(chain[slot, LENGTH]))
@@ -81,15 +80,15 @@ def gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total):
             packed = np.int64(whole[chunk, 2 * position + ROWS])
             entry_rows = np.float64(packed & ~UNPRICED)
             entry_priced = 0.0 if packed & UNPRICED else entry_rows
-            entry_amount = sums[chunk, width * position + AMOUNT]
+            entry_amount = sums[chunk, position]
             rows += entry_rows
             priced += entry_priced
             amount += entry_amount
             entry_square = 0.0
             entry_largest = 0.0
-            if width == 3:
-                entry_square = sums[chunk, 3 * position + SQUARE]
-                entry_largest = sums[chunk, 3 * position + LARGEST]
+            if detailed:
+                entry_square = np.float64(detail[chunk, 2 * position + SQUARE])
+                entry_largest = np.float64(detail[chunk, 2 * position + LARGEST])
                 square += entry_square
                 largest = max(largest, entry_largest)
             passed = w - 1
@@ -109,18 +108,18 @@ def gather_kernel(chain, whole, sums, slot, now_s, window_s, lateness_s, total):
 
 
 @njit(cache=True, nogil=True)
-def append_kernel(counter, chain, whole, sums, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
+def append_kernel(counter, chain, whole, sums, detail, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
     """Add a row: into the newest entry when both share the finest cell, else as an entry of its own."""
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(np.int64(chain[slot, LENGTH]))
     unpriced = np.int64(UNPRICED if np.isnan(amount) else 0)
     if used == 0 or not joins_kernel(whole, chunk, used - 1, now_s, unpriced, cell_per_s[0]):
         if used == CHUNK and chain[slot, LENGTH] >= chain[slot, LIMIT]:
-            compact_kernel(counter, chain, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch)
+            compact_kernel(counter, chain, whole, sums, detail, slot, now_s, window_s, cell_per_s, lateness_s, scratch)
             chunk = np.int64(chain[slot, HEAD])
             used = head_used_kernel(np.int64(chain[slot, LENGTH]))
         if used == 0 or used == CHUNK:
-            fresh = take_chunk_kernel(counter, whole, sums)
+            fresh = take_chunk_kernel(counter, whole, sums, detail)
             whole[fresh, OLDER] = chunk + 1
             chain[slot, HEAD] = fresh
             chunk = fresh
@@ -133,11 +132,10 @@ def append_kernel(counter, chain, whole, sums, slot, now_s, amount, window_s, ce
         whole[chunk, 2 * position + SECOND] = now_s
     whole[chunk, 2 * position + ROWS] += np.uint32(1)
     if unpriced == 0:
-        first = sums.shape[1] // CHUNK * position
-        sums[chunk, first + AMOUNT] += amount
-        if sums.shape[1] == 3 * CHUNK:
-            sums[chunk, first + SQUARE] += amount * amount
-            sums[chunk, first + LARGEST] = max(sums[chunk, first + LARGEST], amount)
+        sums[chunk, position] += amount
+        if detail.shape[1] > 0:
+            detail[chunk, 2 * position + SQUARE] += np.float32(amount * amount)
+            detail[chunk, 2 * position + LARGEST] = max(detail[chunk, 2 * position + LARGEST], np.float32(amount))
 
 
 @njit(cache=True, nogil=True)
@@ -149,7 +147,7 @@ def joins_kernel(whole, chunk, position, now_s, unpriced, per_s):
 
 
 @njit(cache=True, nogil=True)
-def take_chunk_kernel(counter, whole, sums):
+def take_chunk_kernel(counter, whole, sums, detail):
     """A chunk from the free list, or the next fresh one; `room_kernel` has made sure that there is one."""
     taken = counter[FREE_CHUNK]
     if taken >= 0:
@@ -158,19 +156,20 @@ def take_chunk_kernel(counter, whole, sums):
     else:
         taken = counter[CHUNKS]
         counter[CHUNKS] += 1
-    clear_kernel(whole, sums, taken)
-    for column in range(OLDER, whole.shape[1]):
-        whole[taken, column] = 0
+    clear_kernel(whole, sums, detail, taken)
+    whole[taken, OLDER] = 0
     return taken
 
 
 @njit(cache=True, nogil=True)
-def clear_kernel(whole, sums, chunk):
+def clear_kernel(whole, sums, detail, chunk):
     """Zero a chunk's entries: unused ones are saved with the rest, and must not hold what was there before."""
     for column in range(OLDER):
         whole[chunk, column] = 0
-    for column in range(sums.shape[1]):
+    for column in range(CHUNK):
         sums[chunk, column] = 0.0
+    for column in range(detail.shape[1]):
+        detail[chunk, column] = 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -183,13 +182,12 @@ def cell_kernel(time_s, age_s, window_s, cell_per_s):
 
 
 @njit(cache=True, nogil=True)
-def compact_kernel(counter, chain, whole, sums, slot, now_s, window_s, cell_per_s, lateness_s, scratch):
+def compact_kernel(counter, chain, whole, sums, detail, slot, now_s, window_s, cell_per_s, lateness_s, scratch):
     """Drop the entries that every row to come will find too old; merge those that share a cell.
 
     They are sorted first: what came out of order lies between others, and would keep neighbours apart without end.
     """
-    width = sums.shape[1] // CHUNK
-    found = collect_kernel(chain, whole, sums, slot, now_s - window_s[len(window_s) - 1] - lateness_s, scratch)
+    found = collect_kernel(chain, whole, sums, detail, slot, now_s - window_s[len(window_s) - 1] - lateness_s, scratch)
     kept = 0
     last_cell = -1.0
     last = np.full(2, -1, np.int64)  # the entry of this cell, with amounts and without
@@ -210,21 +208,19 @@ def compact_kernel(counter, chain, whole, sums, slot, now_s, window_s, cell_per_
             kept += 1
             continue
         scratch[target, S_ROWS] += rows & ~UNPRICED
-        scratch[target, S_SUMS + AMOUNT] += scratch[row, S_SUMS + AMOUNT]
-        if width == 3:
-            scratch[target, S_SUMS + SQUARE] += scratch[row, S_SUMS + SQUARE]
-            scratch[target, S_SUMS + LARGEST] = max(scratch[target, S_SUMS + LARGEST], scratch[row, S_SUMS + LARGEST])
-    write_back_kernel(counter, chain, whole, sums, slot, scratch, kept)
+        scratch[target, S_AMOUNT] += scratch[row, S_AMOUNT]
+        scratch[target, S_SQUARE] += scratch[row, S_SQUARE]
+        scratch[target, S_LARGEST] = max(scratch[target, S_LARGEST], scratch[row, S_LARGEST])
+    write_back_kernel(counter, chain, whole, sums, detail, slot, scratch, kept)
     chain[slot, LIMIT] = min(len(scratch) - CHUNK, kept + max(4 * CHUNK, kept // 2))
 
 
 @njit(cache=True, nogil=True)
-def collect_kernel(chain, whole, sums, slot, after_s, scratch):
+def collect_kernel(chain, whole, sums, detail, slot, after_s, scratch):
     """The entries of `slot` after `after_s` into `scratch`, latest first; returns how many.
 
     Insertion sort: the chain is nearly in order.
     """
-    width = sums.shape[1] // CHUNK
     found = 0
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(np.int64(chain[slot, LENGTH]))
@@ -240,8 +236,12 @@ def collect_kernel(chain, whole, sums, slot, after_s, scratch):
                 row -= 1
             scratch[row, S_SECOND] = time_s
             scratch[row, S_ROWS] = whole[chunk, 2 * position + ROWS]
-            for column in range(width):
-                scratch[row, S_SUMS + column] = sums[chunk, width * position + column]
+            scratch[row, S_AMOUNT] = sums[chunk, position]
+            scratch[row, S_SQUARE] = 0.0
+            scratch[row, S_LARGEST] = 0.0
+            if detail.shape[1] > 0:
+                scratch[row, S_SQUARE] = detail[chunk, 2 * position + SQUARE]
+                scratch[row, S_LARGEST] = detail[chunk, 2 * position + LARGEST]
             found += 1
         chunk = older_kernel(whole, chunk)
         used = CHUNK
@@ -249,20 +249,21 @@ def collect_kernel(chain, whole, sums, slot, after_s, scratch):
 
 
 @njit(cache=True, nogil=True)
-def write_back_kernel(counter, chain, whole, sums, slot, scratch, kept):
+def write_back_kernel(counter, chain, whole, sums, detail, slot, scratch, kept):
     """Lay the kept entries, newest first in `scratch`, over the chain again; free the chunks left over."""
-    width = sums.shape[1] // CHUNK
     chunk = np.int64(chain[slot, HEAD])
     previous = np.int64(-1)
     used = head_used_kernel(kept)
     row = 0
     while row < kept:
-        clear_kernel(whole, sums, chunk)
+        clear_kernel(whole, sums, detail, chunk)
         for position in range(used - 1, -1, -1):
             whole[chunk, 2 * position + SECOND] = np.int64(scratch[row, S_SECOND])
             whole[chunk, 2 * position + ROWS] = np.int64(scratch[row, S_ROWS])
-            for column in range(width):
-                sums[chunk, width * position + column] = scratch[row, S_SUMS + column]
+            sums[chunk, position] = scratch[row, S_AMOUNT]
+            if detail.shape[1] > 0:
+                detail[chunk, 2 * position + SQUARE] = scratch[row, S_SQUARE]
+                detail[chunk, 2 * position + LARGEST] = scratch[row, S_LARGEST]
             row += 1
         previous = chunk
         chunk = older_kernel(whole, chunk)
