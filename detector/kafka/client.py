@@ -1,7 +1,7 @@
 """Settings of the Kafka clients, each with its reason.
 
-Law: whatever exactly-once rests on (ids, isolation, acknowledgements, who commits) is set here and cannot be overridden
-by `[kafka] client`; the rest can.
+Law: whatever exactly-once rests on (ids, isolation, acknowledgements, who commits) is set here, and refused in
+`[kafka] client` by the settings; the rest can be overridden there.
 """
 
 from __future__ import annotations
@@ -12,44 +12,21 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from detector.kafka.errors import ConfigurationRefused
 from detector.settings import Settings
 
 # Snapshot chunks and dead letters exceed librdkafka's own default of 1 MB a message; the broker's limit decides.
 MESSAGE_BYTES_MAX = 10_485_760
 TRANSACTION_TIMEOUT_MS_MIN = 1_000
 
-# What a user's own properties may not touch, because a promise rests on it.
-RESERVED = frozenset(
-    (
-        "group.id",
-        "group.protocol",
-        "partition.assignment.strategy",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "enable.partition.eof",
-        "isolation.level",
-        "auto.offset.reset",
-        "transactional.id",
-        "transaction.timeout.ms",
-        "enable.idempotence",
-        "acks",
-    )
-)
-
 # librdkafka's own lines repeat with each try; the shell says what matters, once. Shown at level debug.
 library_log = logging.getLogger("librdkafka")
+library_log.addHandler(logging.NullHandler())
 
 ErrorCallback = Callable[[KafkaError], None]
 
 
 def base(settings: Settings, role: str) -> dict[str, Any]:
-    """What all clients share. `role` tells them apart in the broker's logs. Raises ConfigurationRefused."""
-    own = dict(settings.kafka.client)
-    if reserved := sorted(RESERVED & own.keys()):
-        raise ConfigurationRefused(
-            f"expected no property in kafka.client that exactly-once rests on, found {', '.join(reserved)}; remove it"
-        )
+    """What all clients share. `role` tells them apart in the broker's logs."""
     library_log.propagate = logging.getLogger().isEnabledFor(logging.DEBUG)
     return {
         "bootstrap.servers": settings.kafka.bootstrap_servers,
@@ -58,7 +35,7 @@ def base(settings: Settings, role: str) -> dict[str, Any]:
         # Back within a second once the broker is, rather than the default ten.
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1_000,
-        **own,
+        **settings.kafka.client,
     }
 
 

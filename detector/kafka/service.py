@@ -36,6 +36,7 @@ from detector.kafka.restore import Restorer
 from detector.kafka.retention import check_retention
 from detector.kafka.transaction import ExactlyOnce
 from detector.kafka.watch import Watch
+from detector.observe import logs
 from detector.observe.health import Health
 from detector.observe.metrics import Metrics
 from detector.observe.server import ListenError, serve
@@ -63,6 +64,7 @@ def run(
     `rebuild`: fold the retained log anew where the saved state cannot be used. `on_listening` is told the HTTP port.
     With `stop` given, signals are left alone. Exceptions that are ours to fix are raised.
     """
+    logs.configure(settings.log.format, settings.log.level)
     metrics, health = Metrics(), Health()
     stopped = stop if stop is not None else threading.Event()
     try:

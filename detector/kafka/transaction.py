@@ -166,7 +166,6 @@ class ExactlyOnce:
         producer, self._producer, self._open = self._producer, None, False
         if producer is not None:
             producer.purge(in_queue=True, in_flight=True, blocking=False)
-            producer.poll(0)
 
 
 def enqueue(producer: Producer, topic: str, message: OutMessage, partition: int, on_delivery: Any) -> None:

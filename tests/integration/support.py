@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as At
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -107,7 +115,7 @@ def end_offsets(bootstrap_servers: str, topic: str, read_committed: bool = True)
     parts = client.list_topics(topic, timeout=10).topics[topic].partitions
     level = IsolationLevel.READ_COMMITTED if read_committed else IsolationLevel.READ_UNCOMMITTED
     futures = client.list_offsets({At(topic, part): OffsetSpec.latest() for part in parts}, isolation_level=level)
-    return {at.partition: future.result().offset for at, future in futures.items()}
+    return {at.partition: future.result(30).offset for at, future in futures.items()}
 
 
 def read_topic(bootstrap_servers: str, topic: str, read_committed: bool = True, timeout_s: float = 60) -> list[Record]:
@@ -160,8 +168,9 @@ def read_topic(bootstrap_servers: str, topic: str, read_committed: bool = True, 
 def committed_offsets(bootstrap_servers: str, group: str, topic: str) -> dict[int, int]:
     """Next offset that a group has committed for each partition; partitions without one are left out."""
     request = [ConsumerGroupTopicPartitions(group)]
-    (future,) = admin(bootstrap_servers).list_consumer_group_offsets(request).values()
-    found = future.result().topic_partitions or []
+    client = admin(bootstrap_servers)  # held until the answer is there, else it may never come
+    (future,) = client.list_consumer_group_offsets(request).values()
+    found = future.result(30).topic_partitions or []
     return {at.partition: at.offset for at in found if at.topic == topic and at.offset >= 0}
 
 
@@ -172,3 +181,11 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, what: str, every_s
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {timeout_s} s")
         time.sleep(every_s)
+
+
+def alter_topic(bootstrap_servers: str, topic: str, config: Mapping[str, str]) -> None:
+    """Change settings of a topic."""
+    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    client = admin(bootstrap_servers)
+    client.incremental_alter_configs([resource])[resource].result(30)

@@ -1,0 +1,191 @@
+"""Law (exactly once): after any kill, fence, freeze, rebalance or broker loss the alerts read as `read_committed` equal
+those of an undisturbed run: nothing lost, nothing twice, same content.
+
+A test for each row of the table in `detector/kafka/transaction.py` and `rebalance.py`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from confluent_kafka import Producer
+
+from detector.kafka.embedded import EmbeddedBroker
+from tests.integration import support
+from tests.integration.counting import numbers
+from tests.integration.process import Detector
+from tests.integration.truth import assert_alerts, wait_settled
+
+PARTITIONS = 4
+
+
+@contextmanager
+def flow(kafka: str, topic: str, partitions: int = PARTITIONS, per_s: int = 2_000) -> Iterator[None]:
+    """Numbers, spread over the partitions, until the block is left."""
+    ended = threading.Event()
+
+    def write() -> None:
+        client = Producer({"bootstrap.servers": kafka, "enable.idempotence": True, "linger.ms": 5})
+        value = 0
+        while not ended.wait(0.05):
+            for _ in range(per_s // 20):
+                client.produce(topic, b"%d" % value, partition=value % partitions)
+                value += 1
+            client.poll(0)
+        assert client.flush(60) == 0
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def make_input(kafka: str, names: dict[str, str], partitions: int = PARTITIONS) -> None:
+    support.create_topics(kafka, [names["transactions"]], partitions)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_law_exactly_once_under_kill(kafka: str, topic_names: dict[str, str], seed: int) -> None:
+    """Killed with -9 at moments that the seed chooses: while restoring, in mid-transaction, in mid-snapshot."""
+    chance = random.Random(seed)
+    make_input(kafka, topic_names)
+    snapshots = {"interval_s": 1, "interval_rows": 1_000}
+    with flow(kafka, topic_names["transactions"]):
+        for kill in range(5):
+            with Detector(kafka, topic_names, snapshots=snapshots, pad_bytes=2_000_000) as detector:
+                detector.ready() if kill % 2 else time.sleep(chance.uniform(1.5, 3))
+                time.sleep(chance.uniform(0.0, 1.5))
+                detector.kill()
+    with Detector(kafka, topic_names, snapshots=snapshots, pad_bytes=2_000_000) as detector:
+        wait_settled(kafka, topic_names)
+        assert detector.stop() == 0
+    assert_alerts(kafka, topic_names)
+
+
+def test_two_processes_join_and_leave(kafka: str, topic_names: dict[str, str]) -> None:
+    """A second one joins, the first leaves in order, comes back, and the second is killed."""
+    make_input(kafka, topic_names)
+    with ExitStack() as stack, flow(kafka, topic_names["transactions"]):
+        first = stack.enter_context(Detector(kafka, topic_names)).ready()
+        time.sleep(1)
+        second = stack.enter_context(Detector(kafka, topic_names)).ready()
+        wait_for_partitions(second, PARTITIONS // 2)
+        time.sleep(1)
+        assert first.stop() == 0
+        first = stack.enter_context(Detector(kafka, topic_names)).ready()
+        time.sleep(1)
+        second.kill()
+        time.sleep(1)
+        wait_for_partitions(first, PARTITIONS)
+    with Detector(kafka, topic_names) as detector:
+        wait_settled(kafka, topic_names)
+        assert detector.stop() == 0
+    assert_alerts(kafka, topic_names)
+
+
+def wait_for_partitions(detector: Detector, count: int) -> None:
+    support.wait_for(
+        lambda: detector.is_ready() and detector.metric("detector_assigned_partitions") == count, 60, "partitions taken over"
+    )
+
+
+def test_partitions_are_lost_to_another_while_frozen(kafka: str, topic_names: dict[str, str]) -> None:
+    """Longer silent than the session: what it had open is never committed, and it comes back as a new member."""
+    make_input(kafka, topic_names)
+    with ExitStack() as stack, flow(kafka, topic_names["transactions"]):
+        first = stack.enter_context(Detector(kafka, topic_names)).ready()
+        second = stack.enter_context(Detector(kafka, topic_names)).ready()
+        time.sleep(1)
+        first.freeze()
+        wait_for_partitions(second, PARTITIONS)
+        time.sleep(1)
+        first.thaw()
+        wait_for_partitions(first, PARTITIONS // 2)
+        assert first.events("partitions lost") or first.events("transaction gone; restoring")
+        time.sleep(1)
+    with Detector(kafka, topic_names) as detector:
+        wait_settled(kafka, topic_names)
+        assert detector.stop() == 0
+    assert_alerts(kafka, topic_names)
+
+
+def test_fenced_by_a_twin(kafka: str, topic_names: dict[str, str]) -> None:
+    """Somebody else opens the transactional id: the producer is thrown away, the tasks restore, the twin is fenced."""
+    make_input(kafka, topic_names)
+    own = topic_names["application_id"]
+    with (
+        flow(kafka, topic_names["transactions"]),
+        Detector(kafka, topic_names, kafka={"instance_id": "one"}) as detector,
+    ):
+        detector.ready()
+        for _ in range(2):
+            twin = Producer({"bootstrap.servers": kafka, "transactional.id": f"{own}-one"})
+            twin.init_transactions(30)
+            support.wait_for(lambda: len(detector.events("transaction gone; restoring")) > 0, 30, "fenced")
+            time.sleep(1)
+            support.wait_for(detector.is_ready, 30, "ready again")
+        assert {event["cause"] for event in detector.events("transaction gone; restoring")} == {"fatal"}
+    with Detector(kafka, topic_names) as detector:
+        wait_settled(kafka, topic_names)
+        assert detector.metric('detector_restores_total{cause="assigned"}') == PARTITIONS
+        assert detector.stop() == 0
+    assert_alerts(kafka, topic_names)
+
+
+def test_two_with_one_instance_id_end_with_78(kafka: str, topic_names: dict[str, str]) -> None:
+    """Twins would fence each other for ever: one of them says what is wrong and ends."""
+    make_input(kafka, topic_names)
+    with ExitStack() as stack, flow(kafka, topic_names["transactions"]):
+        twins = [stack.enter_context(Detector(kafka, topic_names, kafka={"instance_id": "same"})) for _ in range(2)]
+        support.wait_for(lambda: any(twin.process.poll() == 78 for twin in twins), 60, "one gives up")
+        assert any("kafka.instance_id" in twin.log for twin in twins)
+    with Detector(kafka, topic_names) as detector:
+        wait_settled(kafka, topic_names)
+        assert detector.stop() == 0
+    assert_alerts(kafka, topic_names)
+
+
+def test_broker_dies_and_comes_back(own_broker: EmbeddedBroker, topic_names: dict[str, str]) -> None:
+    """In mid-run, twice: said so once, and nothing lost."""
+    kafka = own_broker.bootstrap_servers
+    make_input(kafka, topic_names)
+    support.produce(kafka, topic_names["transactions"], numbers(20_000), partitions=[i % 4 for i in range(20_000)])
+    with Detector(kafka, topic_names, kafka={"commit_rows_max": 500}) as detector:
+        detector.ready()
+        for _ in range(2):
+            own_broker.kill()
+            support.wait_for(lambda: not detector.is_ready(), 30, "not ready while the broker is away")
+            own_broker.start()
+            support.wait_for(detector.is_ready, 60, "ready again")
+            support.produce(kafka, topic_names["transactions"], numbers(4_000), partitions=[i % 4 for i in range(4_000)])
+            time.sleep(0.3)
+        wait_settled(kafka, topic_names)
+        assert len(detector.events("broker does not answer; trying on")) <= 6
+        assert detector.events("broker answers again")
+        assert detector.stop() == 0
+    assert_alerts(kafka, topic_names)
+
+
+def test_transaction_that_must_be_aborted(kafka: str, topic_names: dict[str, str]) -> None:
+    """A message that the broker refuses takes its transaction with it; the tasks restore and do it again."""
+    make_input(kafka, topic_names, 1)
+    with Detector(kafka, topic_names) as detector:
+        detector.ready()
+        support.alter_topic(kafka, topic_names["dead_letters"], {"max.message.bytes": "2000"})
+        support.produce(kafka, topic_names["transactions"], [*numbers(500), random.Random(1).randbytes(5_000), *numbers(500, 500)])
+        wait_settled(kafka, topic_names)
+        assert detector.metric('detector_commits_total{outcome="aborted"}') >= 1
+        assert detector.metric('detector_restores_total{cause="aborted"}') >= 1
+        assert detector.stop() == 0
+    assert_alerts(kafka, topic_names)
+    (letter,) = support.read_topic(kafka, topic_names["dead_letters"])
+    assert letter.value == b""
+    assert dict(letter.headers)["detector.reject.left_out_bytes"] == b"5000"
