@@ -97,7 +97,7 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
 
 
 def saved_arrays(state: TaskState) -> dict[str, Array]:
-    """Every array of the state by name, cut to what is in use."""
+    """Every array of the state by name, cut to what is in use. Views: the next `step` may move what they show."""
     saved: dict[str, Array] = {
         name: getattr(state, name) for name in ("clock", "meter", "ranks", "counted", "histogram", "reference")
     }

@@ -45,7 +45,7 @@ def batch(spec: Spec, cards: int, rows: int, at: int, count: int, random: np.ran
     """`count` rows from row `at` of `rows`, each of a random card."""
     card = random.integers(0, cards, count)
     owner = {"card": card, "customer": card, "device": card}
-    spread = {"merchant": 50_000, "terminal": 100_000, "country": 20, "ip": 1_000_000}
+    spread = {"merchant": 10_000, "terminal": 20_000, "country": 20, "ip": 1_000_000}
     columns = []
     for salt, name in enumerate(spec.keys):
         values = owner.get(name)
