@@ -69,10 +69,14 @@ $(BIN)/python:
 	echo "Install one (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python@3.13), or say make PYTHON=/path/to/python3.12 ..." >&2; \
 	exit 1
 
-lock: ## renew requirements.lock within pyproject.toml's bounds (needs uv); UPGRADE=1 takes newer versions
+lock: ## renew the three locks within pyproject.toml's bounds (needs uv); UPGRADE=1 takes newer versions
 	@command -v uv >/dev/null || test -x $(BIN)/uv || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	@PATH="$(abspath $(BIN)):$$PATH" uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --all-extras --group dev $(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml
+	@PATH="$(abspath $(BIN)):$$PATH" uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml
+	@echo hatchling | PATH="$(abspath $(BIN)):$$PATH" uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --constraint requirements.lock --output-file deploy/build.lock -
 
 lock-jars: install ## renew the pinned jars of the embedded broker (after changing its version)
 	@$(BIN)/python -m detector.kafka.embedded_jars > $(VENV)/jars.draft
