@@ -151,11 +151,13 @@ def replay(
 
 @cli.command(epilog=EXIT_CODES)
 @click.option("--seconds", type=click.FloatRange(min=1), help="End by itself after so long, with a summary.")
-def demo(seconds: float | None) -> None:
+@click.option("--bootstrap-servers", default="", envvar="KAFKA_BOOTSTRAP_SERVERS", show_envvar=True,
+              help="Use this broker, under names of the demo's own, instead of starting one.")  # fmt: skip
+def demo(seconds: float | None, bootstrap_servers: str) -> None:
     """Run a broker, a simulator, the detector and a live view, until Ctrl-C."""
     from detector.demo.main import run as run_demo
 
-    sys.exit(run_demo(seconds))
+    sys.exit(run_demo(seconds, bootstrap_servers))
 
 
 @cli.command("compile", epilog=EXIT_CODES)
