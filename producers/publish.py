@@ -21,8 +21,9 @@ from schemas.topics import TOPICS
 EX_INPUT, EX_UNAVAILABLE, EX_CONFIG = 65, 69, 78
 POLL_FULL_S = 0.05
 CONNECT_S = 5.0
-CLOSE_S_MAX = 10.0  # to deliver what is queued when stopped while the broker is away
+CLOSE_S_MAX = 5.0  # to deliver what is queued when stopped while the broker is away
 DELIVERY_MS_MAX = 30_000  # with waiting off
+SETTLED_LISTS, SETTLE_S = 5, 0.1  # a new topic must be listed so often in a row
 
 DEFAULTS: dict[str, Any] = {
     "enable.idempotence": True,
@@ -81,10 +82,10 @@ class Publisher:
             **DEFAULTS,
             "message.timeout.ms": 0 if wait else DELIVERY_MS_MAX,  # 0: as long as it takes
             **(options or {}),
-            "delivery.report.only.error": True,
         }
+        callbacks = {"error_cb": self._on_error, "on_delivery": self._on_delivery, "delivery.report.only.error": True}
         try:
-            self._producer = Producer({**self._config, "error_cb": self._on_error, "on_delivery": self._on_delivery})
+            self._producer = Producer({**self._config, **callbacks})
         except (KafkaException, TypeError, ValueError) as error:
             raise PublishError(f"Kafka options: {_words(error)}; correct --kafka-option", EX_CONFIG) from error
 
@@ -95,11 +96,30 @@ class Publisher:
         settings; with 0 they are an error (78). With `wait` off raises Unavailable when the broker has not answered
         within CONNECT_S.
         """
+        config: dict[str, Any] = {**self._config, "error_cb": self._on_error}
+        admin = AdminClient(config)
+        known = self._known_topics(admin)
+        if known is None:
+            return False
+        missing = {role: topic for role, topic in topics.items() if topic not in known}
+        if missing and not partitions:
+            names = ", ".join(topics.values())
+            raise PublishError(
+                f"expected the topics {names} at {self._servers}, found no {', '.join(missing.values())}: "
+                "make them with `detector topics create`, or give --partitions",
+                EX_CONFIG,
+            )
+        if missing:
+            self._create(admin, missing, partitions)
+        return not self._stop.is_set()
+
+    def _known_topics(self, admin: AdminClient) -> set[str] | None:
+        """Topics of the cluster that have a leader for every partition; None when stopped before it answered."""
         while not self._stop.is_set():
             try:
-                known = self._producer.list_topics(timeout=CONNECT_S).topics
+                topics = admin.list_topics(timeout=CONNECT_S).topics
             except KafkaException as error:
-                self._producer.poll(0)
+                admin.poll(0)
                 self._raise_fault()
                 if not self._wait:
                     raise Unavailable(f"expected a Kafka broker at {self._servers}: {_words(error)}") from error
@@ -107,18 +127,12 @@ class Publisher:
                 self._stop.wait(0.5)
                 continue
             self._back()
-            missing = {role: topic for role, topic in topics.items() if topic not in known}
-            if missing and not partitions:
-                names = ", ".join(topics.values())
-                raise PublishError(
-                    f"expected the topics {names} at {self._servers}, found no {', '.join(missing.values())}: "
-                    "make them with `detector topics create`, or give --partitions",
-                    EX_CONFIG,
-                )
-            if missing:
-                self._create(missing, partitions)
-            return True
-        return False
+            return {
+                name
+                for name, topic in topics.items()
+                if topic.partitions and all(part.leader >= 0 for part in topic.partitions.values())
+            }
+        return None
 
     def send(self, topic: str, keys: Sequence[str | None], values: Sequence[bytes]) -> int:
         """Queues the records in order; returns how many (fewer only when stopped while the queue was full).
@@ -172,18 +186,25 @@ class Publisher:
         """What went wrong for good, if anything did."""
         return self._fault
 
-    def _create(self, topics: Mapping[str, str], partitions: int) -> None:
-        security = {
-            name: value for name, value in self._config.items() if name.startswith(("sasl.", "ssl.", "security."))
-        }
-        admin = AdminClient({"bootstrap.servers": self._servers, "log_level": 2, **security})
+    def _create(self, admin: AdminClient, topics: Mapping[str, str], partitions: int) -> None:
+        """Makes topics and waits until the cluster shows them steadily.
+
+        The producer must not ask for a topic before: where it sees one come, go and come again, librdkafka starts its
+        sequence numbers anew, the broker takes the first record for a repetition, and drops it without an error
+        (librdkafka issue 3712).
+        """
         wanted = [NewTopic(topic, partitions, config=TOPICS[role].config()) for role, topic in topics.items()]
-        for topic, made in admin.create_topics(wanted).items():
+        for topic, made in admin.create_topics(wanted, operation_timeout=30).items():
             try:
-                made.result(timeout=30)
+                made.result(timeout=60)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise PublishError(f"topic {topic} could not be made: {_words(error)}", EX_CONFIG) from error
+        seen = 0
+        while seen < SETTLED_LISTS and not self._stop.is_set():
+            known = self._known_topics(admin)
+            seen = seen + 1 if known is not None and known.issuperset(topics.values()) else 0
+            self._stop.wait(SETTLE_S)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in _CONFIG_ERRORS:

@@ -169,6 +169,7 @@ def test_nothing_is_lost_or_doubled_while_the_broker_is_away(
     assert "answers again" in told.read_text()
 
 
+@pytest.mark.slow
 def test_stopping_while_the_broker_is_away_ends_with_69(
     own_broker: EmbeddedBroker, tmp_path: Path, start: Start
 ) -> None:
@@ -176,6 +177,7 @@ def test_stopping_while_the_broker_is_away_ends_with_69(
     options = ["--bootstrap-servers", servers, "--partitions", "1", "--days", "0", "--rate", "500"]
     process = start("simulate", *WORLD, *options)
     wait_for(lambda: "transactions" in admin(servers).list_topics(timeout=10).topics, 30, "topic made")
+    wait_for(lambda: len(read_topic(servers, "transactions")) > 100, 30, "records sent")
     own_broker.kill()
     told = tmp_path / "stderr"
     wait_for(lambda: "no Kafka broker answers" in told.read_text(), 30, "absence told")
