@@ -239,10 +239,10 @@ def _drive(
     options: dict[str, Any],
 ) -> None:  # fmt: skip
     """Runs into the sink that the options name, and ends the process with its exit code."""
-    tally, undelivered = Tally(), 0
+    tally, undelivered, where = Tally(), 0, ""
+    sink: Sink | None = None
     fault: PublishError | None = None
     with _stopping() as stop, Display(total, options["quiet"]) as display:
-        sink: Sink | None = None
         try:
             sink, where = _open_sink(options, labels, display.tell, stop)
             run(batches, sink, pace, label_delay_ms, stop, display, tally, limit)
@@ -252,8 +252,8 @@ def _drive(
             undelivered = sink.close() if sink is not None else 0
         if fault is None and sink is not None:
             fault = sink.fault
-        if sink is not None:
-            display.summary(tally, where)
+    if sink is not None:
+        display.summary(tally, where)
     if fault is not None:
         lost = f" ({undelivered:,} records not delivered)" if undelivered else ""
         _fail(f"{fault}{lost}", fault.exit_code)

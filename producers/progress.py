@@ -59,7 +59,7 @@ class Display:
     def tell(self, line: str) -> None:
         """One line for people, above the bar where there is one."""
         if self._progress is not None:
-            self._progress.console.print(line, highlight=False, markup=False)
+            self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
         else:
             click.echo(line, err=True)
 
