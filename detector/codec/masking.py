@@ -16,10 +16,13 @@ _CANDIDATE = re.compile(
     r"(?<![0-9A-Za-z])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9A-Za-z])|(?P<digits>\d+(?:[ \-]\d+)*)"
 )
 _GROUP = re.compile(r"\d+")
+_DIGIT = re.compile(r"\d")
 
 
 def mask(text: str) -> str:
     """`text` with every card number replaced by asterisks and its last 4 digits; other text comes back unchanged."""
+    if len(text) < DIGITS_MIN or len(_DIGIT.findall(text)) < DIGITS_MIN:  # nearly all ids, at a tenth of the cost
+        return text
     return _CANDIDATE.sub(_mask_candidate, text)
 
 
