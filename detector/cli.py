@@ -55,12 +55,15 @@ def cli() -> None:
 
 @cli.command(epilog=EXIT_CODES)
 @config_option
-def run(config: Path | None) -> None:
+@click.option(
+    "--rebuild", is_flag=True, help="Fold what the input topic still holds anew where saved state does not fit."
+)
+def run(config: Path | None, rebuild: bool) -> None:
     """Join the consumer group and decide transactions until asked to stop (SIGTERM, Ctrl-C)."""
     settings = _settings(config)
     from detector.kafka import service
 
-    sys.exit(service.run(settings))
+    sys.exit(service.run(settings, rebuild=rebuild))
 
 
 @cli.command(epilog=EXIT_CODES)

@@ -23,9 +23,7 @@ FETCH = {
 
 def consumer(bootstrap: str, topic: str) -> Consumer:
     """Reads partition 0 from its start, outside any group."""
-    made = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False, **FETCH}
-    )
+    made = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False, **FETCH})
     made.assign([TopicPartition(topic, 0, 0)])
     return made
 

@@ -112,7 +112,8 @@ def main() -> None:
     rows.append(["models and profiles", "", f"{(state.nbytes() - tables) / MB:.0f}", ""])
     rows.append(["all", "", f"{state.nbytes() / MB:.0f}", ""])
     report.show(f"State, {len(spec.features)} default features, MB", ["entity", "entities", "MB", "bytes each"], rows)
-    cards = next(table for plan, table in zip(state.plan.entities, state.tables, strict=True) if plan.entity.name == "card")
+    names = [plan.entity.name for plan in state.plan.entities]
+    cards = state.tables[names.index("card")]
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     starts = start_seconds(args.starts) if args.starts else []
     started = statistics.median(starts) if starts else float("nan")
