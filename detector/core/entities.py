@@ -1,11 +1,11 @@
 """Entity tables: a row (slot) a card, merchant or device, found by its 64-bit key, in flat arrays.
 
 A table keeps, for each slot, when and where it was last seen, small sets of what it was seen with, and a chain of
-*entries*: (newest second, rows, amount, amount², largest amount). A window is summed over the entries whose second lies
-in it. An entry that has aged past the next smaller window is merged with its neighbour when both fall into one cell of
-1/24 of the window that it will leave next, so a row leaves a window of length W between W and W + W/24, an entity never
-holds more than about 24 entries a window, and the unmerged past is exact. Cost and memory follow what an entity did,
-not what it might do.
+*entries*: (newest second, rows, amount, spread and largest of amounts). A window is summed over the entries whose
+second lies in it. Entries that have aged past the next smaller window are merged when they fall into one cell of 1/24 of
+the window that they will leave next, so a row leaves a window of length W between W and W + W/24 + 1 s. An entity holds
+about 24 entries a window, and as many of the finest for each shortest window that the allowed lateness spans. Cost and
+memory follow what an entity did, not what it might do.
 
 The table is bounded: an entity unseen for longer than the longest window makes room for a new one, and past
 `slots_max` the longest unseen of eight candidates does. Both depend on the log alone (law: cut invariance).
@@ -49,11 +49,9 @@ class EntityTable(NamedTuple):
     recent: NDArray[np.uint16]  # (s, width) fingerprints of each `new` feature's last distinct values, newest first
     distinct: NDArray[np.uint16]  # (s, width) fingerprints of each `distinct` feature's values ...
     distinct_s: NDArray[np.uint32]  # (s, width) ... and when each was last seen
-    whole: NDArray[
-        np.uint32
-    ]  # (c, 2 * CHUNK + 1): an entry's newest second, its rows; last, next chunk + 1
+    whole: NDArray[np.uint32]  # (c, 2 * CHUNK + 1): an entry's newest second, its rows; last, next chunk + 1
     sums: NDArray[np.float64]  # (c, CHUNK): an entry's amount
-    detail: NDArray[np.float32]  # (c, 2 * CHUNK): its amount², its largest amount; (c, 0) where no feature needs them
+    detail: NDArray[np.float32]  # (c, 2 * CHUNK): its amounts' spread and largest; (c, 0) where no feature needs them
 
 
 # columns of `chain`
@@ -63,7 +61,7 @@ HEAD, LENGTH, LIMIT = range(3)
 SECOND, ROWS = range(2)
 UNPRICED = 1 << 31  # set in ROWS where these rows had no amount, which therefore share no entry with others
 OLDER = 2 * CHUNK  # the next chunk of the chain, or of the free list, plus one
-SQUARE, LARGEST = range(2)
+SPREAD, LARGEST = range(2)  # Σ (amount − the entry's mean)², which single precision can hold, as Σ amount² it cannot
 
 SLOT_ARRAYS = ("key", "last_ms", "chain", "place", "place_s", "recent", "distinct", "distinct_s")
 CHUNK_ARRAYS = ("whole", "sums", "detail")

@@ -46,7 +46,7 @@ from detector.core.windows import (
     T_LARGEST,
     T_PRICED,
     T_ROWS,
-    T_SQUARE,
+    T_SQUARES,
     TOTALS,
     append_kernel,
     gather_kernel,
@@ -252,7 +252,7 @@ def read_totals_kernel(i, event_time_ms, last_ms, amount, feature, total, out):
         elif kind == AMOUNT_DEVIATION:
             if priced >= ROWS_FOR_DEVIATION:
                 mean = total[w, T_AMOUNT] / priced
-                variance = total[w, T_SQUARE] / priced - mean * mean
+                variance = total[w, T_SQUARES] / priced - mean * mean
                 if variance > VARIANCE_MIN * mean * mean and mean > AMOUNT_MIN:
                     value = (amount - mean) / np.sqrt(variance)
         elif kind == AMOUNT_TO_MAX and total[w, T_LARGEST] > AMOUNT_MIN:

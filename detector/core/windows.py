@@ -27,18 +27,18 @@ from detector.core.entities import (
     OLDER,
     ROWS,
     SECOND,
-    SQUARE,
+    SPREAD,
     UNPRICED,
     free_chunks_kernel,
     older_kernel,
 )
 
 # columns of `total` (windows, TOTALS); PRICED are the rows that had an amount
-T_ROWS, T_PRICED, T_AMOUNT, T_SQUARE, T_LARGEST = range(5)
+T_ROWS, T_PRICED, T_AMOUNT, T_SQUARES, T_LARGEST = range(5)
 TOTALS = 5
 
 # columns of `scratch` (entries, SCRATCH)
-S_SECOND, S_ROWS, S_AMOUNT, S_SQUARE, S_LARGEST = range(5)
+S_SECOND, S_ROWS, S_AMOUNT, S_SPREAD, S_LARGEST = range(5)
 SCRATCH = 5
 
 LATENESS_CELLS_MAX = 1_024
@@ -73,7 +73,7 @@ def gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s,
                 continue
             while w < windows and age >= window_s[w]:
                 total[w, T_ROWS], total[w, T_PRICED], total[w, T_AMOUNT] = rows, priced, amount
-                total[w, T_SQUARE], total[w, T_LARGEST] = square, largest
+                total[w, T_SQUARES], total[w, T_LARGEST] = square, largest
                 w += 1
             if age >= window_s[windows - 1]:
                 continue
@@ -87,7 +87,8 @@ def gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s,
             entry_square = 0.0
             entry_largest = 0.0
             if detailed:
-                entry_square = np.float64(detail[chunk, 2 * position + SQUARE])
+                if entry_priced > 0.0:
+                    entry_square = detail[chunk, 2 * position + SPREAD] + entry_amount * entry_amount / entry_priced
                 entry_largest = np.float64(detail[chunk, 2 * position + LARGEST])
                 square += entry_square
                 largest = max(largest, entry_largest)
@@ -96,14 +97,14 @@ def gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s,
                 total[passed, T_ROWS] += entry_rows
                 total[passed, T_PRICED] += entry_priced
                 total[passed, T_AMOUNT] += entry_amount
-                total[passed, T_SQUARE] += entry_square
+                total[passed, T_SQUARES] += entry_square
                 total[passed, T_LARGEST] = max(total[passed, T_LARGEST], entry_largest)
                 passed -= 1
         chunk = older_kernel(whole, chunk)
         used = CHUNK
     while w < windows:
         total[w, T_ROWS], total[w, T_PRICED], total[w, T_AMOUNT] = rows, priced, amount
-        total[w, T_SQUARE], total[w, T_LARGEST] = square, largest
+        total[w, T_SQUARES], total[w, T_LARGEST] = square, largest
         w += 1
 
 
@@ -132,10 +133,22 @@ def append_kernel(counter, chain, whole, sums, detail, slot, now_s, amount, wind
         whole[chunk, 2 * position + SECOND] = now_s
     whole[chunk, 2 * position + ROWS] += np.uint32(1)
     if unpriced == 0:
-        sums[chunk, position] += amount
         if detail.shape[1] > 0:
-            detail[chunk, 2 * position + SQUARE] += np.float32(amount * amount)
+            before = np.float64(whole[chunk, 2 * position + ROWS]) - 1.0
+            detail[chunk, 2 * position + SPREAD] += np.float32(
+                spread_kernel(before, sums[chunk, position], 1.0, amount)
+            )
             detail[chunk, 2 * position + LARGEST] = max(detail[chunk, 2 * position + LARGEST], np.float32(amount))
+        sums[chunk, position] += amount
+
+
+@njit(cache=True, nogil=True)
+def spread_kernel(rows, amount, more_rows, more_amount):
+    """What two groups add to the sum of squared differences from their mean by standing apart (Chan et al., 1983)."""
+    if rows == 0.0:
+        return 0.0
+    apart = more_amount / more_rows - amount / rows
+    return apart * apart * rows * more_rows / (rows + more_rows)
 
 
 @njit(cache=True, nogil=True)
@@ -207,9 +220,13 @@ def compact_kernel(counter, chain, whole, sums, detail, slot, now_s, window_s, c
                 scratch[kept, column] = scratch[row, column]
             kept += 1
             continue
+        if bare == 0:
+            apart = spread_kernel(
+                scratch[target, S_ROWS], scratch[target, S_AMOUNT], float(rows), scratch[row, S_AMOUNT]
+            )
+            scratch[target, S_SPREAD] += scratch[row, S_SPREAD] + apart
         scratch[target, S_ROWS] += rows & ~UNPRICED
         scratch[target, S_AMOUNT] += scratch[row, S_AMOUNT]
-        scratch[target, S_SQUARE] += scratch[row, S_SQUARE]
         scratch[target, S_LARGEST] = max(scratch[target, S_LARGEST], scratch[row, S_LARGEST])
     write_back_kernel(counter, chain, whole, sums, detail, slot, scratch, kept)
     chain[slot, LIMIT] = min(len(scratch) - CHUNK, kept + max(4 * CHUNK, kept // 2))
@@ -237,10 +254,10 @@ def collect_kernel(chain, whole, sums, detail, slot, after_s, scratch):
             scratch[row, S_SECOND] = time_s
             scratch[row, S_ROWS] = whole[chunk, 2 * position + ROWS]
             scratch[row, S_AMOUNT] = sums[chunk, position]
-            scratch[row, S_SQUARE] = 0.0
+            scratch[row, S_SPREAD] = 0.0
             scratch[row, S_LARGEST] = 0.0
             if detail.shape[1] > 0:
-                scratch[row, S_SQUARE] = detail[chunk, 2 * position + SQUARE]
+                scratch[row, S_SPREAD] = detail[chunk, 2 * position + SPREAD]
                 scratch[row, S_LARGEST] = detail[chunk, 2 * position + LARGEST]
             found += 1
         chunk = older_kernel(whole, chunk)
@@ -262,7 +279,7 @@ def write_back_kernel(counter, chain, whole, sums, detail, slot, scratch, kept):
             whole[chunk, 2 * position + ROWS] = np.int64(scratch[row, S_ROWS])
             sums[chunk, position] = scratch[row, S_AMOUNT]
             if detail.shape[1] > 0:
-                detail[chunk, 2 * position + SQUARE] = scratch[row, S_SQUARE]
+                detail[chunk, 2 * position + SPREAD] = scratch[row, S_SPREAD]
                 detail[chunk, 2 * position + LARGEST] = scratch[row, S_LARGEST]
             row += 1
         previous = chunk
