@@ -159,6 +159,12 @@ def chosen(batch: TransactionBatch, rows: NDArray[np.int64]) -> TransactionBatch
     )
 
 
+def fault(reject: Reject) -> str:
+    """What is wrong with a rejected row, masked, field first."""
+    named = not reject.field or reject.message.startswith(f"{reject.field}: ")
+    return mask(reject.message if named else f"{reject.field}: {reject.message}")
+
+
 def _undecided(n: int, members: int, partition: NDArray[np.int64], offset: NDArray[np.int64]) -> DecidedRows:
     return DecidedRows(
         transaction_id=[],

@@ -13,16 +13,15 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
 
-from detector.codec.masking import mask
 from detector.lab.errors import NotConfigured, WrongUsage
-from detector.lab.fold import REJECTED, VERDICTS, DecidedRows
+from detector.lab.fold import REJECTED, VERDICTS, DecidedRows, fault
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,10 +51,8 @@ def opened(path: Path, members: Sequence[str]) -> Iterator[Writer]:
         raise WrongUsage(f"--output {path}: expected a name ending in one of {', '.join(WRITERS)}")
     hidden = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with hidden.open("wb") as file:
-            writer: Writer = kind(file, tuple(f"score_{name}" for name in members))
+        with hidden.open("wb") as file, closing(kind(file, tuple(f"score_{name}" for name in members))) as writer:
             yield writer
-            writer.close()
         hidden.replace(path)
     except OSError as error:
         if error.filename != str(hidden):
@@ -222,7 +219,7 @@ def as_tuples(rows: DecidedRows) -> Iterator[tuple[Any, ...]]:
         place = (partition, offset)
         if bad[row]:
             reject = rows.rejects[row]
-            yield (identity, None, VERDICTS[verdict], None, _fault(rows, row), None, *nothing, *place,
+            yield (identity, None, VERDICTS[verdict], None, [fault(reject)], None, *nothing, *place,
                    reject.reason.value)  # fmt: skip
         else:
             reasons = rows.reasons.get(row, [])
@@ -234,12 +231,7 @@ def told(rows: DecidedRows) -> tuple[list[str], np.ndarray[Any, np.dtype[np.int6
     counts = np.zeros(len(rows), np.int64)
     texts: list[str] = []
     for row in sorted([*rows.reasons, *rows.rejects]):
-        some = rows.reasons[row] if row in rows.reasons else _fault(rows, row)
+        some = rows.reasons[row] if row in rows.reasons else [fault(rows.rejects[row])]
         counts[row] = len(some)
         texts += some
     return texts, counts
-
-
-def _fault(rows: DecidedRows, row: int) -> list[str]:
-    reject = rows.rejects[row]
-    return [mask(f"{reject.field}: {reject.message}" if reject.field else reject.message)]

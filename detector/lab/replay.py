@@ -18,7 +18,7 @@ import numpy as np
 
 from detector.core.compile import compile_kernels
 from detector.lab.errors import InputStopped, NotConfigured, WrongUsage
-from detector.lab.fold import DecidedRows, Fold
+from detector.lab.fold import DecidedRows, Fold, fault
 from detector.lab.output import Writer, opened
 from detector.lab.progress import Display
 from detector.lab.summary import Tally, Truths, quality_lines
@@ -134,7 +134,7 @@ class RejectWindow:
         if len(self._bad) < self._rows or count <= self._share_max * self._rows:
             return
         last = decided.rejects[max(decided.rejects)] if decided.rejects else None
-        example = f"; the last one: {last.reason.value} {last.field}: {last.message}" if last else ""
+        example = f"; the last one: {last.reason.value}, {fault(last)}" if last else ""
         raise InputStopped(
             f"expected at most {self._share_max:.0%} of {self._rows} rows to be rejects, found {count}{example}. Check "
             "input.fields and input.time_format against the file, or raise input.rejects_max_share. Nothing was written"

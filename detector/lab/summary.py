@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.codec.decode import Reject
-from detector.codec.masking import mask
 from detector.core.batch import Verdict
-from detector.lab.fold import REJECTED, VERDICTS, DecidedRows
+from detector.lab.fold import REJECTED, VERDICTS, DecidedRows, fault
 from detector.lab.quality import average_precision, roc_auc
 from schemas.times import rfc3339_text
 
@@ -54,8 +53,7 @@ class Tally:
             )
         for reason, count in self.rejects.most_common():
             row, reject = self.examples[reason]
-            where = f" {reject.field}" if reject.field else ""
-            lines.append(f"rejected {count:,}: {reason}, first in row {row:,}{where}: {mask(reject.message)}")
+            lines.append(f"rejected {count:,}: {reason}, first in row {row:,}: {fault(reject)}")
         return lines
 
 
