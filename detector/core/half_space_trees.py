@@ -25,6 +25,9 @@ from detector.core.profile import bin_edges, scale_kernel, squash_kernel
 SIZE_LIMIT_SHARE = 0.1  # the paper's: a node with less of the window's mass ends the walk
 PADDING = 0.15  # river's: splits keep away from the edges of their half-space
 FIRST_WINDOW_ROWS = 64
+# interquartile ranges to a unit of the scaled row: half of the rows lie in the cube's middle ninth, where one split in
+# six falls, so that the first split on a feature parts what is odd from what is usual, not the usual from itself
+BULK_WIDTHS = 4.0
 
 WINDOW, FILLED, REFERENCE_ROWS, PIVOTS, SAME_SCALE = range(5)
 
@@ -157,6 +160,7 @@ class HalfSpaceForest:
         counter, scale = arrays["counter"], arrays["scale"]
         center, width = np.empty(len(self.columns)), np.empty(len(self.columns))
         scale_kernel(cumulated[self.profiled], self._edges, center, width)
+        width *= BULK_WIDTHS
         if counter[PIVOTS] > 0:
             arrays["reference"][:] = arrays["latest"]
             counter[REFERENCE_ROWS] = counter[FILLED]
