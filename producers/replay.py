@@ -16,44 +16,13 @@ import numpy as np
 
 from producers.encoding import Batch, LabelRow
 from schemas.files import payloads, text_columns
-from schemas.mapping import NUMERIC_FORMATS, Mapping, split_path
+from schemas.mapping import NUMERIC_FORMATS, Mapping
+from schemas.members import KEY_ROLES, Members, as_key, as_truth
 from schemas.times import pattern_ms, rfc3339_ms
-
-KEY_ROLES = ("card_id", "customer_id")
 
 
 class ReplayError(ValueError):
     """The mapping and the file do not fit together; the message says what to change."""
-
-
-class Reader:
-    """Reads a few members of JSON objects by path, skipping the rest. `paths`: name → path as in the mapping."""
-
-    def __init__(self, paths: dict[str, str]) -> None:
-        split = {name: split_path(path) for name, path in paths.items()}
-        tops = list(dict.fromkeys(path[0] for path in split.values()))
-        attributes = {top: f"member_{index}" for index, top in enumerate(tops)}
-        row = msgspec.defstruct(
-            "Row",
-            [(attribute, Any, None) for attribute in attributes.values()],
-            rename={attribute: top for top, attribute in attributes.items()},
-        )
-        self._decoder = msgspec.json.Decoder(row)
-        self._paths = {name: (attributes[path[0]], path[1:]) for name, path in split.items()}
-
-    def read(self, payload: bytes) -> dict[str, Any]:
-        """Name → value, None where absent; all None where the payload is not a JSON object."""
-        try:
-            row = self._decoder.decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return dict.fromkeys(self._paths)
-        values = {}
-        for name, (attribute, rest) in self._paths.items():
-            value = getattr(row, attribute)
-            for part in rest:
-                value = value.get(part) if isinstance(value, dict) else None
-            values[name] = value
-        return values
 
 
 def replay_batches(
@@ -99,11 +68,11 @@ def _batches(
     label_delay_ms: int,
     warn: Callable[[str], None],
 ) -> Iterator[Batch]:
-    reader = Reader(paths) if paths else None
+    members = Members(paths) if paths else None
     latest_ms, warned = 0, False
     for rows in row_batches:
-        values = [reader.read(payload) for payload in rows] if reader else []
-        batch = _batch(rows, values, to_ms if "time" in paths else None, latest_ms, label_delay_ms)
+        columns = members.columns(rows) if members else {}
+        batch = _batch(rows, columns, to_ms if "time" in paths else None, latest_ms, label_delay_ms)
         latest_ms = int(batch.event_time_ms[-1])
         if "key" in paths and not any(batch.keys) and not warned:
             warned = True
@@ -113,23 +82,22 @@ def _batches(
 
 def _batch(
     rows: list[bytes],
-    values: list[dict[str, Any]],
+    columns: dict[str, list[Any]],
     to_ms: Callable[[Any], int | None] | None,
     latest_ms: int,
     label_delay_ms: int,
 ) -> Batch:
-    keys: list[str | None] = [as_key(value.get("key")) for value in values] if values else [None] * len(rows)
+    keys: list[str | None] = list(map(as_key, columns["key"])) if "key" in columns else [None] * len(rows)
     times = np.zeros(len(rows), np.int64)
     if to_ms is not None:
-        for row, value in enumerate(values):
-            time_ms = to_ms(value["time"])
+        for row, time_ms in enumerate(map(to_ms, columns["time"])):
             times[row] = latest_ms = latest_ms if time_ms is None else time_ms
     fraud = np.zeros(len(rows), np.bool_)
     label_row: list[int] = []
     label_keys: list[str | None] = []
     label_payloads: list[bytes] = []
-    for row, value in enumerate(values):
-        truth, identity = as_truth(value.get("truth")), as_key(value.get("id"))
+    labelled = zip(map(as_truth, columns.get("truth", ())), map(as_key, columns.get("id", ())), strict=True)
+    for row, (truth, identity) in enumerate(labelled):
         if truth is None or identity is None:
             continue
         fraud[row] = truth
@@ -163,18 +131,3 @@ def event_time_reader(mapping: Mapping) -> Callable[[Any], int | None]:
             return None
 
     return text_ms
-
-
-def as_key(value: Any) -> str | None:
-    """An id as text; None where it is none."""
-    if isinstance(value, str):
-        return value or None
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def as_truth(value: Any) -> bool | None:
-    """1, true and their text → True; 0, false and theirs → False; anything else is unknown."""
-    text = str(value).strip().lower()
-    if text in ("1", "1.0", "true"):
-        return True
-    return False if text in ("0", "0.0", "false") else None

@@ -27,7 +27,7 @@ import gzip
 import io
 import math
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -227,16 +227,24 @@ def _open_parquet(path: Path) -> Any:
 def _parquet(path: Path, columns: Sequence[str] | None, batch_rows: int) -> Iterator[list[bytes]]:
     with _open_parquet(path) as file:
         names = _check_columns(path, columns, file.schema_arrow.names)
-        encode = _ENCODER.encode
+        new_row = _row_type(names)
         for batch in file.iter_batches(batch_size=batch_rows, columns=names):
             values = [_column_values(path, name, batch.column(name)) for name in names]
-            if any(column.count(None) for column in values):
-                yield [
-                    encode({name: value for name, value in zip(names, row, strict=True) if value is not None})
-                    for row in zip(*values, strict=True)
-                ]
-            else:
-                yield [encode(dict(zip(names, row, strict=True))) for row in zip(*values, strict=True)]
+            yield list(map(_ENCODER.encode, map(new_row, *values))) if names else [b"{}"] * batch.num_rows
+
+
+def _row_type(names: Sequence[str]) -> Callable[..., Any]:
+    """Makes what msgspec writes as one row's object, from its values in the order of `names`; None is left out.
+
+    A struct is made and written in half the time of a dict, but msgspec has none with names that JSON must escape.
+    """
+    if any(mark in name for name in names for mark in ('"', "\\")) or any(letter < " " for letter in "".join(names)):
+        return lambda *row: {name: value for name, value in zip(names, row, strict=True) if value is not None}
+    attributes = [f"column_{index}" for index in range(len(names))]
+    fields = [(attribute, Any, None) for attribute in attributes]
+    return msgspec.defstruct(
+        "Row", fields, rename=dict(zip(attributes, names, strict=True)), omit_defaults=True, gc=False
+    )
 
 
 def _column_values(path: Path, name: str, column: pa.Array) -> list[Any]:

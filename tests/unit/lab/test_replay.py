@@ -38,6 +38,7 @@ currency = "money"
 n = "n"
 [decision]
 alerts_per_day = 20
+review_risk_min = 900.0
 """
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from producers.encoding import Batch
-from producers.replay import Reader, ReplayError, as_key, as_truth, event_time_reader, replay_batches
+from producers.replay import ReplayError, event_time_reader, replay_batches
 from schemas.files import payloads
 from schemas.label import Label
 from schemas.mapping import Mapping
@@ -113,18 +112,3 @@ def test_what_cannot_be_done_is_said_at_once(file: Path) -> None:
 )
 def test_event_times(mapping: dict[str, str], value: Any, expected: int | None) -> None:
     assert event_time_reader(Mapping.model_validate(mapping))(value) == expected
-
-
-def test_reader_takes_paths_with_dots_and_deep_ones() -> None:
-    reader = Reader({"a": r"x\.y", "b": "x.y.z", "c": "x"})
-    payload = msgspec.json.encode({"x.y": 1, "x": {"y": {"z": [2]}}, "more": "skipped"})
-    assert reader.read(payload) == {"a": 1, "b": [2], "c": {"y": {"z": [2]}}}
-    for broken in (b"", b"[]", b"\xff", b'{"x":' * 5_000, b'{"x.y":"\xff"}'):
-        assert reader.read(broken) == {"a": None, "b": None, "c": None}
-
-
-def test_keys_and_truth_from_json_values() -> None:
-    assert [as_key(value) for value in ("a", "", 7, True, 1.5, None, [])] == ["a", None, "7", None, None, None, None]
-    assert [as_truth(value) for value in (1, 1.0, "1", True, "True")] == [True] * 5
-    assert [as_truth(value) for value in (0, 0.0, "0", False, "false")] == [False] * 5
-    assert [as_truth(value) for value in (None, "", 2, "fraud", [])] == [None] * 5

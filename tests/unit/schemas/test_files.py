@@ -65,6 +65,13 @@ def test_parquet_values(tmp_path: Path) -> None:
     assert third.startswith(b'{"int":-9223372036854775808,"float":-0.0,')
 
 
+@pytest.mark.parametrize("name", ['say "x"', "back\\slash", "line\nbreak", "naïve", "a.b", "", "class"])
+def test_parquet_columns_of_any_name(tmp_path: Path, name: str) -> None:
+    path = parquet(tmp_path, {name: pa.array([1, None]), "column_0": pa.array([None, 2])})
+    assert [json.loads(row) for row in rows(path)] == [{name: 1}, {"column_0": 2}]
+    assert rows(path, columns=[]) == [b"{}", b"{}"]
+
+
 def test_infinity_is_text_that_a_reader_refuses_by_name(tmp_path: Path) -> None:
     path = parquet(tmp_path, {"x": pa.array([math.inf, -math.inf, 1.0])})
     assert rows(path) == [b'{"x":"Infinity"}', b'{"x":"-Infinity"}', b'{"x":1.0}']
