@@ -1,11 +1,25 @@
-"""Law, cut invariance: `step(a)` then `step(b)` equals `step(a ++ b)`, decisions and state, bit for bit, for every cut."""
+"""Law, cut invariance: `step(a)` then `step(b)` equals `step(a ++ b)`, decisions and state, bit for bit at any cut."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 
+from detector.core.operator import PARALLEL_ROWS_MIN
 from detector.core.spec import Spec
-from tests.streams import codes, cuts, examples, pieces, run, specs, state_bytes, stream
+from tests.streams import (
+    SPECS,
+    WITHOUT_JIT,
+    codes,
+    cuts,
+    examples,
+    pieces,
+    run,
+    seeded_codes,
+    specs,
+    state_bytes,
+    stream,
+)
 
 
 @examples(250, 40)
@@ -24,5 +38,18 @@ def test_law_cut_invariance_row_by_row(spec: Spec, rows: list[int]) -> None:
     batch = stream(spec, rows)
     whole, decided = run(spec, [batch])
     cut, decided_cut = run(spec, pieces(batch, range(len(batch))))
+    assert decided_cut == decided
+    assert state_bytes(spec, cut) == state_bytes(spec, whole)
+
+
+@pytest.mark.skipif(WITHOUT_JIT, reason="threads are for compiled kernels; a thousand rows take a minute without")
+@pytest.mark.parametrize("name", SPECS)
+def test_law_cut_invariance_over_threads(name: str) -> None:
+    """A long batch is shared out to two threads, short ones are not."""
+    spec = SPECS[name]
+    rows = 2 * PARALLEL_ROWS_MIN
+    batch = stream(spec, seeded_codes(3, rows, dense=True))
+    whole, decided = run(spec, [batch])
+    cut, decided_cut = run(spec, pieces(batch, range(0, rows, PARALLEL_ROWS_MIN // 3)))
     assert decided_cut == decided
     assert state_bytes(spec, cut) == state_bytes(spec, whole)
