@@ -258,6 +258,7 @@ class Loop:
 
     def losing(self, tasks: Sequence[Task]) -> None:
         """Abort; never commit."""
+        self._watch.lost()
         with self._patience.limited(LEAVE_S):
             if not self._failed and (rewind := self._outbox.abort()) is not None:
                 self._rewind(rewind)

@@ -21,6 +21,7 @@ from detector.observe.health import Health
 SAY_EVERY_S = 30.0
 RETRY_WAIT_S = 0.25
 BROKER = "broker"
+AWAY, BACK = "broker away or in trouble; trying on", "broker serves again"
 
 Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
@@ -32,7 +33,8 @@ class Patience:
     def __init__(self, stop: threading.Event, health: Health) -> None:
         self._stop, self._health = stop, health
         self._away_since_s: float | None = None
-        self._said_s = 0.0
+        self._said, self._silent_until_s = False, 0.0
+        self._healthy = False
         self._deadline_s: float | None = None
 
     @property
@@ -58,22 +60,24 @@ class Patience:
                 return result
 
     def failed(self, what: str, error: KafkaError | str) -> None:
-        """Note that the broker did not answer; logs at most every `SAY_EVERY_S`."""
+        """Note that the broker did not do as asked; logs at most every `SAY_EVERY_S`, whatever goes on between."""
         now_s = time.monotonic()
         if self._away_since_s is None:
             self._away_since_s = now_s
-            self._said_s = now_s - SAY_EVERY_S
         reason = error if isinstance(error, str) else error.str()
         self._health.set(BROKER, False, f"{what}: {reason}")
-        if now_s - self._said_s >= SAY_EVERY_S:
-            self._said_s = now_s
-            log.warning("broker does not answer; trying on", doing=what, error=reason, away_s=self._away_s(now_s))
+        if now_s >= self._silent_until_s:
+            self._silent_until_s, self._said = now_s + SAY_EVERY_S, True
+            log.warning(AWAY, doing=what, error=reason, away_s=round(now_s - self._away_since_s, 1))
 
     def succeeded(self) -> None:
-        """Note that the broker answered."""
-        if self._away_since_s is not None:
-            log.info("broker answers again", away_s=self._away_s(time.monotonic()))
-            self._away_since_s = None
+        """Note that the broker did as asked."""
+        if self._away_since_s is None and self._healthy:
+            return
+        self._healthy = True
+        if self._said and self._away_since_s is not None:
+            log.info(BACK, away_s=round(time.monotonic() - self._away_since_s, 1))
+        self._away_since_s, self._said = None, False
         self._health.set(BROKER, True)
 
     def wait(self, seconds: float = RETRY_WAIT_S) -> None:
@@ -97,6 +101,3 @@ class Patience:
             yield
         finally:
             self._deadline_s = None
-
-    def _away_s(self, now_s: float) -> float:
-        return round(now_s - (self._away_since_s or now_s), 1)

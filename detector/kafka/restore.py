@@ -22,7 +22,7 @@ With `rebuild`, what would be refused is folded anew from the first record there
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -71,12 +71,13 @@ class Restorer:
         engine: Engine,
         ledger: Ledger,
         consumer: Consumer,
-        admin: AdminClient,
+        new_admin: Callable[[], AdminClient],
         reader_config: dict[str, Any],
         patience: Patience,
         rebuild: bool = False,
     ) -> None:
-        self._engine, self._ledger, self._consumer, self._admin = engine, ledger, consumer, admin
+        self._engine, self._ledger, self._consumer = engine, ledger, consumer
+        self._new_admin, self._admin = new_admin, new_admin()
         self._reader, self._patience = LogReader(reader_config, patience), patience
         self._rebuild = rebuild
         self._rebuilt_at_commit: dict[int, int] = {}
@@ -182,9 +183,11 @@ class Restorer:
     def _download(self, partition: int, reference: SnapshotReference) -> Generator[None, None, Any]:
         """The snapshot's state; None, with an error in the log, where it cannot be used."""
         topic = self._ledger.snapshots_topic
-        end = yield from self._offset(TopicPartition(topic, partition), _LATEST, IsolationLevel.READ_UNCOMMITTED)
+        where = TopicPartition(topic, partition)
+        end = yield from self._offset(where, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+        low = yield from self._offset(where, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
         download = Download(partition, reference)
-        with closing(self._reader.read(topic, partition, reference.first_offset, end)) as slices:
+        with closing(self._reader.read(topic, partition, max(low, reference.first_offset), end)) as slices:
             for messages in slices:
                 if any(download.add(message) for message in messages):
                     break
@@ -273,14 +276,17 @@ class Restorer:
     ) -> Generator[None, None, int]:
         """One offset of one partition, asked for without waiting for the answer."""
         while True:
-            asked = self._admin.list_offsets(
-                {where: which}, isolation_level=isolation, request_timeout=OFFSETS_TIMEOUT_S
-            )[where]
+            admin = self._admin  # held, for an answer to a client that is gone never comes
+            asked = admin.list_offsets({where: which}, isolation_level=isolation, request_timeout=OFFSETS_TIMEOUT_S)[
+                where
+            ]
             while not asked.done():
                 yield from _pause(0.0)
             try:
                 offset = int(asked.result().offset)
             except KafkaException as raised:
+                # A new one, for the old one goes on asking under the leader epoch from before a broker came back.
+                self._admin = self._new_admin()
                 yield from self._later(f"ask for offsets of {where.topic}", raised.args[0])
             else:
                 self._patience.succeeded()

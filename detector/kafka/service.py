@@ -113,7 +113,11 @@ def _assemble(
 
     names = topics.topic_names(settings)
     source = names["transactions"]
-    admin = AdminClient(client.admin_config(settings, on_error))
+
+    def new_admin() -> AdminClient:
+        return AdminClient(client.admin_config(settings, on_error))
+
+    admin = new_admin()
     partitions = topics.wait_for_input(admin, source, patience)
     insist = patience.insist
     insist("look after the topics", lambda: topics.ensure_topics(admin, settings, partitions))
@@ -135,7 +139,9 @@ def _assemble(
     outbox.open()
 
     consumer = Consumer(client.consumer_config(settings, on_error))
-    restorer = Restorer(engine, ledger, consumer, admin, client.reader_config(settings, on_error), patience, rebuild)
+    restorer = Restorer(
+        engine, ledger, consumer, new_admin, client.reader_config(settings, on_error), patience, rebuild
+    )
     watch = Watch(
         metrics, health, patience, stopped, partitions, lambda count: topics.ensure_topics(admin, settings, count)
     )

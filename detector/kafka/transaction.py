@@ -30,6 +30,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from detector.codec.encode import OutMessage
+from detector.kafka.bounded import within
 from detector.kafka.errors import ConfigurationRefused, OutOfPatience, Rewind
 from detector.kafka.outbox import Ledger, send_chunks
 from detector.kafka.patience import Patience
@@ -37,6 +38,8 @@ from detector.kafka.tasks import Task
 
 # One try of a call; what did not finish by then is called again.
 CALL_TIMEOUT_S = 5.0
+# A call that has not even timed out by then never will.
+CALL_LOST_S = 8.0
 # Fenced so often in so short a time means a twin with our transactional id, not an accident.
 FENCED_MAX, FENCED_WITHIN_S = 5, 60.0
 
@@ -100,8 +103,9 @@ class ExactlyOnce:
             producer = self._live()
             offsets = [TopicPartition(self._ledger.topic, task.partition, task.next_offset) for task in tasks]
             member = consumer.consumer_group_metadata()
-            self._insist(lambda: producer.send_offsets_to_transaction(offsets, member, CALL_TIMEOUT_S))  # [3]
-            self._insist(lambda: producer.commit_transaction(CALL_TIMEOUT_S))  # [4]
+            send = partial(producer.send_offsets_to_transaction, offsets, member, CALL_TIMEOUT_S)
+            self._insist(lambda: within(CALL_LOST_S, "send offsets", send))  # [3]
+            self._insist(partial(producer.commit_transaction, CALL_TIMEOUT_S))  # [4]
         except (KafkaException, OutOfPatience) as error:
             raise self._remedy(error) from error
         self._open = False

@@ -92,6 +92,11 @@ class Watch:
         if (count := max((task.partition + 1 for task in tasks), default=0)) > self._partitions:
             self._found(count)
 
+    def lost(self) -> None:
+        """The group goes on without us; we are joining it anew."""
+        self._joined, self._since_s = False, time.monotonic()
+        self._health.set(GROUP, False, "partitions were lost; joining the group again")
+
     def dropped(self, tasks: Sequence[Task]) -> None:
         """Partitions went."""
         for task in tasks:

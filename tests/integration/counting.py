@@ -4,12 +4,15 @@ Each record is a whole number in ASCII. The state is how many there were, their 
 in order; one in ten raises an alert that shows the three. Hence an alert is right only if every record before it was
 folded once, in order.
 
-`python -m tests.integration.counting SETTINGS.json` runs the shell until SIGTERM and prints its HTTP port.
+`python -m tests.integration.counting SETTINGS` runs the shell, settings as JSON, and prints its HTTP port. With the
+option `core` it is the detector's own engine that runs.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import signal
 import struct
 import sys
 import zlib
@@ -23,7 +26,7 @@ from detector.codec.encode import OutMessage
 from detector.core.batch import DecisionBatch, TransactionBatch, Verdict
 from detector.core.spec import Spec
 from detector.kafka import service
-from detector.kafka.engine import Output
+from detector.kafka.engine import CoreEngine, Engine, Output
 from detector.kafka.records import Records
 from detector.settings import Settings
 from schemas.dead_letter import RejectReason
@@ -94,7 +97,8 @@ class Counting:
         return Decoded(batch, record, rejects, tombstones)
 
     def step(self, state: Any, decoded: Decoded) -> DecisionBatch:
-        values = decoded.batch.event_time_ms.tolist()
+        column = decoded.batch.event_time_ms
+        values = column.tolist()
         self._after = []
         for value in values:
             state[:] = state[0] + 1, state[1] + value, zlib.crc32(struct.pack("<q", value), int(state[2]))
@@ -103,7 +107,7 @@ class Counting:
         return DecisionBatch(
             score=np.zeros((1, rows)),
             risk=np.zeros(rows),
-            verdict=np.where(decoded.batch.event_time_ms % ALERT_EVERY == 0, Verdict.ALERT, Verdict.PASS).astype(np.int8),
+            verdict=np.where(column % ALERT_EVERY == 0, Verdict.ALERT, Verdict.PASS).astype(np.int8),
             late=np.zeros(rows, np.bool_),
             features=np.zeros((rows, 0)),
             reasons={},
@@ -131,10 +135,13 @@ class Counting:
 
 
 def main(arguments: list[str]) -> int:
+    faulthandler.register(signal.SIGUSR1)
     asked = json.loads(arguments[0])
     options = asked.pop("counting")
 
-    def engine(settings: Settings, spec: Spec) -> Counting:
+    def engine(settings: Settings, spec: Spec) -> Engine:
+        if options["core"]:
+            return CoreEngine(settings, spec)
         return Counting(settings.topics.alerts, options["pad_bytes"], options["state_fingerprint"])
 
     return service.run(

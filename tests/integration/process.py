@@ -21,9 +21,10 @@ ROOT = Path(__file__).parents[2]
 
 
 class Detector:
-    """The shell with the counting engine. A context manager: leaving kills what still runs.
+    """The shell with the counting engine, or the detector's own with `core`. A context manager: leaving kills what still runs.
 
-    `names`: application id and topics, as the fixture `topic_names` gives them. `kafka`, `snapshots`, `input`: settings.
+    `names`: application id and topics, as the fixture `topic_names` gives them. `kafka`, `snapshots`, `input`: sections
+    of the settings.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Detector:
         pad_bytes: int = 0,
         state_fingerprint: str = "state-1",
         rebuild: bool = False,
+        core: bool = False,
     ) -> None:
         topics = {role: name for role, name in names.items() if role != "application_id"}
         self.settings = {
@@ -47,7 +49,12 @@ class Detector:
             "input": input or {},
             "http": {"port": 0},
             "log": {"format": "json"},
-            "counting": {"pad_bytes": pad_bytes, "state_fingerprint": state_fingerprint, "rebuild": rebuild},
+            "counting": {
+                "pad_bytes": pad_bytes,
+                "state_fingerprint": state_fingerprint,
+                "rebuild": rebuild,
+                "core": core,
+            },
         }
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 -- closed on leaving
         self._process: subprocess.Popen[str] | None = None
@@ -139,7 +146,9 @@ class Detector:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             time.sleep(0.1)
             print(self.log[-20_000:])

@@ -189,3 +189,16 @@ def alter_topic(bootstrap_servers: str, topic: str, config: Mapping[str, str]) -
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     client = admin(bootstrap_servers)
     client.incremental_alter_configs([resource])[resource].result(30)
+
+
+def delete_records(bootstrap_servers: str, topic: str, partition: int, before: int = -1) -> None:
+    """Delete a partition's records below an offset; all of them by default."""
+    client = admin(bootstrap_servers)
+    (future,) = client.delete_records([At(topic, partition, before)]).values()
+    future.result(30)
+
+
+def delete_group(bootstrap_servers: str, group: str) -> None:
+    """Delete a group and its offsets; it must have no members."""
+    client = admin(bootstrap_servers)
+    client.delete_consumer_groups([group])[group].result(30)

@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka import Producer
 
 from detector.kafka.embedded import EmbeddedBroker
+from detector.kafka.patience import AWAY, BACK
 from tests.integration import support
 from tests.integration.counting import numbers
 from tests.integration.process import Detector
@@ -46,6 +47,10 @@ def flow(kafka: str, topic: str, partitions: int = PARTITIONS, per_s: int = 2_00
     finally:
         ended.set()
         thread.join()
+
+
+def spread(count: int) -> list[int]:
+    return [row % PARTITIONS for row in range(count)]
 
 
 def make_input(kafka: str, names: dict[str, str], partitions: int = PARTITIONS) -> None:
@@ -92,9 +97,10 @@ def test_two_processes_join_and_leave(kafka: str, topic_names: dict[str, str]) -
 
 
 def wait_for_partitions(detector: Detector, count: int) -> None:
-    support.wait_for(
-        lambda: detector.is_ready() and detector.metric("detector_assigned_partitions") == count, 60, "partitions taken over"
-    )
+    def there() -> bool:
+        return detector.is_ready() and detector.metric("detector_assigned_partitions") == count
+
+    support.wait_for(there, 60, f"{count} partitions")
 
 
 def test_partitions_are_lost_to_another_while_frozen(kafka: str, topic_names: dict[str, str]) -> None:
@@ -157,7 +163,7 @@ def test_broker_dies_and_comes_back(own_broker: EmbeddedBroker, topic_names: dic
     """In mid-run, twice: said so once, and nothing lost."""
     kafka = own_broker.bootstrap_servers
     make_input(kafka, topic_names)
-    support.produce(kafka, topic_names["transactions"], numbers(20_000), partitions=[i % 4 for i in range(20_000)])
+    support.produce(kafka, topic_names["transactions"], numbers(20_000), partitions=spread(20_000))
     with Detector(kafka, topic_names, kafka={"commit_rows_max": 500}) as detector:
         detector.ready()
         for _ in range(2):
@@ -165,11 +171,11 @@ def test_broker_dies_and_comes_back(own_broker: EmbeddedBroker, topic_names: dic
             support.wait_for(lambda: not detector.is_ready(), 30, "not ready while the broker is away")
             own_broker.start()
             support.wait_for(detector.is_ready, 60, "ready again")
-            support.produce(kafka, topic_names["transactions"], numbers(4_000), partitions=[i % 4 for i in range(4_000)])
+            support.produce(kafka, topic_names["transactions"], numbers(4_000), partitions=spread(4_000))
             time.sleep(0.3)
         wait_settled(kafka, topic_names)
-        assert len(detector.events("broker does not answer; trying on")) <= 6
-        assert detector.events("broker answers again")
+        assert len(detector.events(AWAY)) <= 6
+        assert detector.events(BACK)
         assert detector.stop() == 0
     assert_alerts(kafka, topic_names)
 
@@ -180,12 +186,13 @@ def test_transaction_that_must_be_aborted(kafka: str, topic_names: dict[str, str
     with Detector(kafka, topic_names) as detector:
         detector.ready()
         support.alter_topic(kafka, topic_names["dead_letters"], {"max.message.bytes": "2000"})
-        support.produce(kafka, topic_names["transactions"], [*numbers(500), random.Random(1).randbytes(5_000), *numbers(500, 500)])
+        letter = random.Random(1).randbytes(5_000)  # not to be compressed below the limit
+        support.produce(kafka, topic_names["transactions"], [*numbers(500), letter, *numbers(500, 500)])
         wait_settled(kafka, topic_names)
         assert detector.metric('detector_commits_total{outcome="aborted"}') >= 1
         assert detector.metric('detector_restores_total{cause="aborted"}') >= 1
         assert detector.stop() == 0
     assert_alerts(kafka, topic_names)
-    (letter,) = support.read_topic(kafka, topic_names["dead_letters"])
-    assert letter.value == b""
-    assert dict(letter.headers)["detector.reject.left_out_bytes"] == b"5000"
+    (found,) = support.read_topic(kafka, topic_names["dead_letters"])
+    assert found.value == b""
+    assert dict(found.headers)["detector.reject.left_out_bytes"] == b"5000"
