@@ -27,7 +27,7 @@ from tests.bench import report
 from tests.bench.latency import measure_latency
 from tests.bench.service import running
 
-TOPIC = "bench-transactions"
+TOPIC = f"bench-{os.getpid()}-transactions"
 
 
 @contextmanager
@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency-rate", type=int, default=5_000, help="transactions a second")
     parser.add_argument("--latency-seconds", type=float, default=30.0)
+    parser.add_argument("--folder", type=Path, default=report.FOLDER, help="where main.json goes")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary, broker() as bootstrap:
         folder = Path(temporary)
@@ -168,6 +169,7 @@ def main() -> None:
             "step_cpu_us": steps,
             "runs": runs,
         },
+        args.folder,
     )
     print(f"written to {path}")
 

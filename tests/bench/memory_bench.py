@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--cards", type=int, default=1_000_000)
     parser.add_argument("--rows-a-card", type=int, default=5)
     parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--folder", type=Path, default=report.FOLDER, help="where memory.json goes")
     args = parser.parse_args()
     spec, state, cost_us = fill(args.cards, args.rows_a_card)
     rows = []
@@ -133,6 +134,7 @@ def main() -> None:
             "start_to_ready_s": started,
             "starts_s": starts,
         },
+        args.folder,
     )
     print(f"written to {path}")
 

@@ -23,9 +23,9 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     console.print(table) if console.is_terminal else Console(width=140).print(table)
 
 
-def write(name: str, figures: dict[str, object]) -> Path:
-    """build/bench/NAME.json."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"{name}.json"
+def write(name: str, figures: dict[str, object], folder: Path = FOLDER) -> Path:
+    """build/bench/NAME.json, or in another folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(figures, indent=2) + "\n")
     return path
