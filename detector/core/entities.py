@@ -2,9 +2,9 @@
 
 A table keeps, for each slot, when and where it was last seen, small sets of what it was seen with, and a chain of
 *entries*: (newest second, rows, amount, spread and largest of amounts). A window is summed over the entries whose
-second lies in it. Entries that have aged past the next smaller window are merged when they fall into one cell of 1/24
-of the window that they will leave next, so a row leaves a window of length W between W and W + W/24 + 1 s. An entity
-holds about 24 entries a window, and as many of the finest for each shortest window that the allowed lateness spans.
+second lies in it. Entries that have aged past the next smaller window are merged when they fall into one cell of the
+window that they will leave next, which has 24, so a row leaves a window of length W between W and W + W/24 + 1 s. An
+entity holds about 24 entries a window, and as many of the finest for each shortest window that the allowed lateness spans.
 Cost and memory follow what an entity did, not what it might do.
 
 The table is bounded: an entity unseen for longer than the longest window makes room for a new one, and past

@@ -5,7 +5,8 @@ arrival. Arrival is event-time order give or take the allowed lateness, so entri
 assumed sorted.
 
 An entry stands at its newest second. A row in event-time order therefore sees each window whole, and up to one cell of
-it longer; a row that comes out of order misses what shares a cell with younger rows.
+it longer; a row that comes out of order misses what shares a cell with younger rows; and a late one finds the past as
+it was merged for later rows, in cells of the longer windows.
 """
 
 from __future__ import annotations
@@ -296,9 +297,13 @@ def write_back_kernel(counter, chain, whole, sums, detail, slot, scratch, kept):
 def cells_per_second(window_s: NDArray[np.int64], lateness_s: int) -> NDArray[np.float64]:
     """Cells a second of each window's grid: a product is a tenth of a division's time, and there is one an entry.
 
-    A cell is 1/24 of the window, and no less than 1/1,024 of the allowed lateness, which bounds an entity's entries.
+    An entry that comes into a longer window's cell brings what it spans already, so each grid leaves room for the finer
+    ones: 1/24 of what the window has beyond the next smaller one. All in all an entry spans 1/24 of the window that it
+    is about to leave. A cell is no less than 1/1,024 of the allowed lateness, which bounds an entity's entries.
     """
-    return 1.0 / np.maximum(np.maximum(1, window_s // GRID), lateness_s // LATENESS_CELLS_MAX)
+    beyond_s = np.diff(window_s, prepend=0)
+    per_s: NDArray[np.float64] = 1.0 / np.maximum(np.maximum(1, beyond_s // GRID), lateness_s // LATENESS_CELLS_MAX)
+    return per_s
 
 
 def scratch_entries(window_s: NDArray[np.int64], lateness_s: int) -> int:
@@ -307,5 +312,5 @@ def scratch_entries(window_s: NDArray[np.int64], lateness_s: int) -> int:
     A merge leaves two entries a cell at most, those of the finest grid reaching a lateness further at either end.
     """
     per_s = cells_per_second(window_s, lateness_s)
-    cells = float((np.ceil(window_s * per_s) + 2).sum() + 2 * np.ceil(lateness_s * per_s[0]) + 2)
+    cells = (np.ceil(np.diff(window_s, prepend=0) * per_s) + 2).sum() + 2 * np.ceil(lateness_s * per_s[0]) + 2
     return int(3 * cells) + 8 * CHUNK
