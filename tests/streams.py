@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -40,7 +41,17 @@ NUMBERS = (0.0, 3.5, NAN, -2.0, 1e15, -1e15, 3.6, 1e-9)
 KEYS = ("card", "merchant", "terminal", "device", "country")
 # 0 is missing; some collide in the index, some have equal fingerprints, some differ in one bit only
 HASHES = np.array(
-    [1 << 48, 2 << 48, 0, (1 << 48) + 1, (7 << 48) + 511, (9 << 48) + 511, (11 << 48) + 511, (3 << 48) + 512, 2**64 - 1],
+    [
+        1 << 48,
+        2 << 48,
+        0,
+        (1 << 48) + 1,
+        (7 << 48) + 511,
+        (9 << 48) + 511,
+        (11 << 48) + 511,
+        (3 << 48) + 512,
+        2**64 - 1,
+    ],
     np.uint64,
 )
 
@@ -79,9 +90,7 @@ CARD_ONLY = replace(
 )
 SPECS = {
     "everything": EVERYTHING,
-    "two members": replace(
-        CARD_ONLY, members=(SMALL, HalfSpaceTrees(2, 4, 14, ("amount", "card.count.1h"))), seed=7
-    ),
+    "two members": replace(CARD_ONLY, members=(SMALL, HalfSpaceTrees(2, 4, 14, ("amount", "card.count.1h"))), seed=7),
     "no entity": replace(EVERYTHING, keys=(), entities=(), features=features_of("amount", "hour", "numeric.v")),
     "small budget": replace(CARD_ONLY, decision=Decision(20, 100.0, 500.0), partitions=3, allowed_lateness_ms=SECOND),
     "threshold only": replace(CARD_ONLY, decision=Decision(None, 800.0, 600.0), allowed_lateness_ms=40 * DAY),
@@ -155,7 +164,7 @@ def stream(spec: Spec, rows: Sequence[Code]) -> TransactionBatch:
 def pieces(batch: TransactionBatch, places: Sequence[int]) -> list[TransactionBatch]:
     """The batch, cut: `len(places) + 1` batches, some of them empty."""
     edges = [0, *sorted(min(place, len(batch)) for place in places), len(batch)]
-    return [batch.rows(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+    return [batch.rows(start, stop) for start, stop in pairwise(edges)]
 
 
 def run(spec: Spec, batches: Sequence[TransactionBatch], state: TaskState | None = None) -> tuple[TaskState, list[str]]:

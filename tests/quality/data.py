@@ -44,8 +44,8 @@ class DataSet:
         return found
 
 
-CREDITCARD = DataSet("creditcard.parquet", "creditcard.toml", "Class", None, 0.88, 0.05)
-HANDBOOK = DataSet("fdh_raw.parquet", "fdh.toml", "TX_FRAUD", 100_000, 0.67, 0.008)
+CREDITCARD = DataSet("creditcard.parquet", "creditcard.toml", "Class", None, 0.9, 0.06)
+HANDBOOK = DataSet("fdh_raw.parquet", "fdh.toml", "TX_FRAUD", 100_000, 0.7, 0.04)
 DATA_SETS = (HANDBOOK, CREDITCARD)
 
 
