@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 
 
 class Detector:
-    """The shell with the counting engine, or the detector's own with `core`. A context manager: leaving kills what still runs.
+    """The shell with the counting engine, or the detector's own with `core`.
+
+    A context manager: leaving kills what still runs.
 
     `names`: application id and topics, as the fixture `topic_names` gives them. `kafka`, `snapshots`, `input`: sections
     of the settings.

@@ -1,4 +1,4 @@
-"""Law (exactly once), with the detector's own engine: features, scores, budget and reasons survive kills, byte for byte.
+"""Law (exactly once), with the detector's own engine: features, scores, budget and reasons survive, byte for byte.
 
 The same records go to two brokers under the same names. On one the detector runs undisturbed; on the other processes
 join, leave and are killed. Both alerts topics, read as `read_committed`, hold the same records.
@@ -66,13 +66,13 @@ def test_law_exactly_once_scores_included(
     with ExitStack() as stack:
         running: list[Detector] = []
         for start in range(0, ROWS, ROWS // 6):
-            write(rough, topic_names, payloads, start, start + ROWS // 6)
-            if len(running) == 2:
-                victim = running.pop(chance.randrange(2))
-                victim.kill() if chance.random() < 0.7 else victim.stop()
             detector = Detector(rough, topic_names, core=True, snapshots=often, kafka=options)
-            running.append(stack.enter_context(detector))
-            time.sleep(chance.uniform(1, 3))
+            running.append(stack.enter_context(detector).ready())
+            write(rough, topic_names, payloads, start, start + ROWS // 6)
+            if len(running) == 2:  # killed while there is much to do
+                victim = running.pop(chance.randrange(2))
+                time.sleep(chance.uniform(0, 0.3))
+                victim.kill() if chance.random() < 0.7 else victim.stop()
         wait_settled(rough, topic_names, 120)
         assert all(detector.stop() == 0 for detector in running)
     assert settled(rough, topic_names)
