@@ -4,8 +4,8 @@ A table keeps, for each slot, when and where it was last seen, small sets of wha
 *entries*: (newest second, rows, amount, spread and largest of amounts). A window is summed over the entries whose
 second lies in it. Entries that have aged past the next smaller window are merged when they fall into one cell of the
 window that they will leave next, which has 24, so a row leaves a window of length W between W and W + W/24 + 1 s. An
-entity holds about 24 entries a window, and as many of the finest for each shortest window that the allowed lateness spans.
-Cost and memory follow what an entity did, not what it might do.
+entity holds about 24 entries a window, and the finest ones for as long as the allowed lateness. Cost and memory follow
+what an entity did, not what it might do.
 
 The table is bounded: an entity unseen for longer than the longest window makes room for a new one, and past
 `slots_max` the longest unseen of eight candidates does. Both depend on the log alone (law: cut invariance).
@@ -197,15 +197,7 @@ def claim_slot_kernel(counter, index, key, last_ms, chain, whole, wanted, expire
     used = counter[SLOTS]
     slot = np.int64(-1)
     if used > 0:
-        hand = counter[HAND] % used
-        counter[HAND] = hand + 1
-        if last_ms[hand] < expire_before_ms:
-            slot = hand
-            counter[EXPIRED] += 1
-    if slot < 0 and used < slots_max:
-        slot = used
-        counter[SLOTS] = used + 1
-    elif slot < 0:
+        # eight at a time: a hand that moved by one would follow the newest slot for as long as the table grows
         hand = counter[HAND] % used
         slot = hand
         for ahead in range(1, min(CANDIDATES, used)):
@@ -213,6 +205,12 @@ def claim_slot_kernel(counter, index, key, last_ms, chain, whole, wanted, expire
             if last_ms[other] < last_ms[slot]:
                 slot = other
         counter[HAND] = hand + CANDIDATES
+    if slot >= 0 and last_ms[slot] < expire_before_ms:
+        counter[EXPIRED] += 1
+    elif used < slots_max:
+        slot = used
+        counter[SLOTS] = used + 1
+    else:
         counter[EVICTED] += 1
     if slot < used:
         forget_key_kernel(index, key, slot)
