@@ -1,0 +1,118 @@
+"""Scores, bins and ranks against numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.core import budget, fusion
+from tests.streams import examples
+
+BIN = st.integers(0, fusion.BINS - 1)
+
+
+def tree_of(bins: list[int]) -> np.ndarray:
+    tree = np.zeros(fusion.BINS + 1, np.int64)
+    for position in bins:
+        fusion.count_kernel(tree, position, 1)
+    return tree
+
+
+@examples(60, 15)
+@given(st.lists(BIN, max_size=200), BIN, st.floats(0.0, 1.0))
+def test_ranks_are_those_of_numpy(bins: list[int], position: int, share: float) -> None:
+    tree, values = tree_of(bins), np.array(bins, np.int64)
+    assert fusion.below_kernel(tree, position) == (values < position).sum()
+    assert fusion.below_kernel(tree, fusion.BINS) == len(values)
+    if bins:
+        found = fusion.quantile_bin_kernel(tree, len(bins), share)
+        assert (values <= found).sum() >= share * len(bins)
+        assert found == 0 or (values < found).sum() < share * len(bins)
+
+
+@examples(30, 5)
+@given(st.lists(BIN, max_size=200))
+def test_halving_keeps_the_shape(bins: list[int]) -> None:
+    tree = tree_of(bins)
+    left = fusion.halve_kernel(tree)
+    expected = np.bincount(np.array(bins, np.int64), minlength=fusion.BINS) >> 1
+    assert left == expected.sum()
+    found = [fusion.below_kernel(tree, place + 1) - fusion.below_kernel(tree, place) for place in range(fusion.BINS)]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_bins_are_monotone_and_fine_near_one() -> None:
+    score = 1.0 - 2.0 ** -np.linspace(0.0, 64.0, 5_000)
+    bins = fusion.score_bins(score)
+    assert (np.diff(bins) >= 0).all()
+    assert bins[0] == 0
+    assert bins.max() < fusion.BINS
+    assert fusion.score_bins(np.array([0.0, 1.0])).tolist() == [0, 63 * 64]
+    spread = fusion.score_bins(1.0 - 0.5 ** np.arange(1.0, 40.0))
+    assert np.diff(spread).tolist() == [64] * 38
+
+
+@examples(200, 50)
+@given(st.floats(0.0, 1.0 - 1e-12))
+def test_a_score_lies_in_its_bin(score: float) -> None:
+    position = int(fusion.score_bins(np.array([score]))[0])
+    assert fusion.bin_score(position) <= score + 1e-12
+    assert score <= fusion.bin_score(position + 1) + 1e-12
+
+
+@examples(60, 15)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20))
+def test_a_fused_score_lies_between_and_rises_with_each(pairs: list[tuple[float, float]]) -> None:
+    score = np.array(pairs).T
+    fused = fusion.fuse(score)
+    assert (fused >= score.min(axis=0) - 1e-12).all()
+    assert (fused <= score.max(axis=0) + 1e-12).all()
+    assert (fusion.fuse(np.minimum(1.0, score + 0.01)) >= fused - 1e-12).all()
+
+
+def risks(bins: list[int]) -> np.ndarray:
+    clock = np.zeros(budget.CLOCK, np.int64)
+    clock[[budget.EVENT_MS, budget.FIRST_MS]] = -1
+    meter = np.full(budget.METER, -1.0)
+    meter[budget.MEMORY] = budget.MEMORY_ROWS
+    rows = len(bins)
+    risk, verdict = np.empty(rows), np.empty(rows, np.int8)
+    budget.decide_kernel(
+        np.full(rows, 1_700_000_000_000),
+        np.zeros(rows, np.bool_),
+        True,
+        np.array(bins, np.int64),
+        np.full(rows, 0.5),
+        -1,
+        1,
+        1_001.0,
+        1_001.0,
+        clock,
+        meter,
+        np.zeros(fusion.BINS + 1, np.int64),
+        risk,
+        verdict,
+    )
+    return risk
+
+
+@examples(60, 15)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=150))
+def test_risk_is_the_share_of_earlier_rows_that_scored_lower(bins: list[int]) -> None:
+    risk = risks(bins)
+    values = np.array(bins)
+    for i, value in enumerate(bins):
+        before = values[:i]
+        lower, equal = (before < value).sum(), (before == value).sum()
+        expected = 1000.0 * (lower + 0.5 * (equal + 1)) / (i + 1)
+        assert risk[i] == pytest.approx(expected)
+    assert ((risk > 0.0) & (risk < 1000.0)).all()
+
+
+@examples(60, 15)
+@given(st.lists(BIN, max_size=100), BIN, BIN)
+def test_risk_is_monotone_in_the_score(bins: list[int], one: int, other: int) -> None:
+    low, high = sorted((one, other))
+    assert risks([*bins, low])[-1] <= risks([*bins, high])[-1]
