@@ -1,0 +1,215 @@
+"""One contract, every member: what `detector.core.models.Member` promises, checked on each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from detector.core import profile
+from detector.core.half_space_trees import HalfSpaceForest, draw_splits
+from detector.core.models import Arrays, Member, build_members
+from detector.core.spec import HalfSpaceTrees
+from tests.streams import CARD_ONLY, WITHOUT_JIT
+
+COLUMNS = np.array([0, 2, 3], np.int64)
+FEATURES = 5
+WINDOW = 96
+
+# every kind of member, in a size that pivots often; a new kind is added here
+MEMBERS: dict[str, Member] = {
+    "half_space_trees": HalfSpaceForest(HalfSpaceTrees(5, 4, WINDOW), COLUMNS, np.arange(3), seed=1),
+    "one stump": HalfSpaceForest(HalfSpaceTrees(1, 1, 7), COLUMNS, np.arange(3), seed=2),
+}
+
+
+@pytest.fixture(params=sorted(MEMBERS))
+def member(request: pytest.FixtureRequest) -> Member:
+    return MEMBERS[request.param]
+
+
+def rows(count: int, seed: int = 0) -> np.ndarray:
+    random = np.random.RandomState(seed)
+    values = np.exp(random.normal(0.0, 1.0, (count, FEATURES)))
+    values[random.random_sample(values.shape) < 0.1] = np.nan
+    return values
+
+
+def cumulated(values: np.ndarray) -> np.ndarray:
+    counts = np.zeros((len(COLUMNS), profile.BINS), np.int64)
+    bits = profile.as_bits(values[:, COLUMNS])
+    profile.learn_kernel(bits, np.zeros(len(values), np.bool_), np.zeros(2, np.int64), counts)
+    return np.concatenate([np.zeros((len(COLUMNS), 1), np.int64), counts.cumsum(axis=1)], axis=1)
+
+
+def fold(
+    member: Member, arrays: Arrays, values: np.ndarray, late: np.ndarray, cuts: tuple[int, ...] = ()
+) -> np.ndarray:
+    """Score and learn all rows, pivoting where due, in batches cut at `cuts`."""
+    scores = np.empty(len(values))
+    edges = [0, *cuts, len(values)]
+    table = cumulated(values)
+    for start, stop in pairwise(edges):
+        while start < stop:
+            end = min(stop, start + member.rows_to_pivot(arrays))
+            member.score_then_learn(arrays, values[start:end], late[start:end], scores[start:end])
+            if member.rows_to_pivot(arrays) == 0:
+                member.pivot(arrays, table)
+            start = end
+    return scores
+
+
+def on_time(count: int) -> np.ndarray:
+    return np.zeros(count, np.bool_)
+
+
+def same(one: Arrays, other: Arrays) -> bool:
+    return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+def trained(member: Member, count: int = 3 * WINDOW + 5) -> Arrays:
+    arrays = member.new_arrays()
+    fold(member, arrays, rows(count), on_time(count))
+    return arrays
+
+
+def test_it_has_a_name_and_looks_at_columns(member: Member) -> None:
+    assert member.name
+    assert member.columns.dtype == np.int64
+    assert len(set(member.columns.tolist())) == len(member.columns) > 0
+
+
+def test_it_starts_alike_and_unready(member: Member) -> None:
+    arrays = member.new_arrays()
+    assert same(arrays, member.new_arrays())
+    assert not member.ready(arrays)
+    assert member.pivots(arrays) == 0
+    assert member.rows_to_pivot(arrays) >= 1
+
+
+def test_scores_lie_between_zero_and_one_and_tell_the_odd(member: Member) -> None:
+    arrays = trained(member)
+    assert member.ready(arrays)
+    values = rows(50, seed=1)
+    values[-1] = 1e15
+    scores = np.empty(50)
+    member.score_then_learn(arrays, values, np.ones(50, np.bool_), scores)
+    assert ((scores >= 0.0) & (scores <= 1.0)).all()
+    assert scores[-1] >= np.median(scores[:-1])
+
+
+def test_missing_values_are_scored(member: Member) -> None:
+    scores = np.empty(3)
+    member.score_then_learn(trained(member), np.full((3, FEATURES), np.nan), np.ones(3, np.bool_), scores)
+    assert np.isfinite(scores).all()
+    assert len(set(scores.tolist())) == 1
+
+
+def test_cuts_change_nothing(member: Member) -> None:
+    count = 2 * WINDOW + 31
+    values, late = rows(count), np.random.RandomState(2).random_sample(count) < 0.1
+    whole, cut = member.new_arrays(), member.new_arrays()
+    expected = fold(member, whole, values, late)
+    found = fold(member, cut, values, late, cuts=(1, 2, 40, WINDOW, WINDOW + 1, 2 * WINDOW))
+    np.testing.assert_array_equal(found, expected)
+    assert same(cut, whole)
+
+
+def test_between_two_pivots_scores_do_not_depend_on_what_is_learned(member: Member) -> None:
+    one = trained(member)
+    other = {name: array.copy() for name, array in one.items()}
+    count = member.rows_to_pivot(one)
+    first, second = np.empty(1), np.empty(1)
+    probe = rows(1, seed=9)
+    member.score_then_learn(one, rows(count, seed=3), on_time(count), np.empty(count))
+    member.score_then_learn(one, probe, np.ones(1, np.bool_), first)
+    member.score_then_learn(other, probe, np.ones(1, np.bool_), second)
+    assert first == second
+
+
+def test_late_rows_are_scored_and_not_learned(member: Member) -> None:
+    arrays = trained(member)
+    before = {name: array.copy() for name, array in arrays.items()}
+    member.score_then_learn(arrays, rows(40, seed=4), np.ones(40, np.bool_), np.empty(40))
+    assert same(arrays, before)
+
+
+def test_what_it_is_handed_it_leaves_alone(member: Member) -> None:
+    values, late, table = rows(30), np.zeros(30, np.bool_), cumulated(rows(30))
+    kept = values.copy(), late.copy(), table.copy()
+    arrays = member.new_arrays()
+    member.score_then_learn(arrays, values, late, np.empty(30))
+    member.pivot(arrays, table)
+    for array, copy in zip((values, late, table), kept, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_arrays_keep_their_shapes(member: Member) -> None:
+    new, old = member.new_arrays(), trained(member)
+    assert {name: (array.shape, array.dtype) for name, array in new.items()} == {
+        name: (array.shape, array.dtype) for name, array in old.items()
+    }
+
+
+def test_a_pivot_starts_a_new_version(member: Member) -> None:
+    arrays = trained(member)
+    version = member.pivots(arrays)
+    member.pivot(arrays, cumulated(rows(20)))
+    assert member.pivots(arrays) == version + 1
+    assert member.rows_to_pivot(arrays) >= 1
+
+
+def test_merging_adds_and_leaves_both_as_they_were(member: Member) -> None:
+    arrays = trained(member)
+    member.pivot(arrays, cumulated(rows(500)))
+    fresh = {name: array.copy() for name, array in arrays.items()}
+    count = member.rows_to_pivot(arrays)
+    values, half = rows(count, seed=5), count // 2
+    whole = {name: array.copy() for name, array in arrays.items()}
+    member.score_then_learn(whole, values, on_time(count), np.empty(count))
+    member.score_then_learn(arrays, values[:half], on_time(half), np.empty(half))
+    member.score_then_learn(fresh, values[half:], on_time(count - half), np.empty(count - half))
+    before = [{name: array.copy() for name, array in side.items()} for side in (arrays, fresh)]
+    assert same(member.merge(arrays, fresh), whole)
+    assert same(member.merge(fresh, arrays), whole)
+    assert same(arrays, before[0])
+    assert same(fresh, before[1])
+
+
+def test_masses_stay_exact_at_their_largest() -> None:
+    """Height 15 and ten million rows a window: sums of masses leave 32 bits, in plain Python too."""
+    height = 10 if WITHOUT_JIT else 15
+    forest = HalfSpaceForest(HalfSpaceTrees(2, height, 10_000_000), np.zeros(1, np.int64), np.zeros(1, np.int64), 0)
+    arrays = forest.new_arrays()
+    arrays["reference"][:] = 10_000_000
+    arrays["counter"][2] = 10_000_000
+    score = np.empty(2)
+    z = np.full((2, 1), 0.5)
+    for z_learn in (z, z.copy()):
+        forest.walk(arrays, z, z_learn, np.array([False, True]), score)
+        np.testing.assert_array_equal(score, [0.0, 0.0])
+
+
+def test_splits_stay_inside_their_half_spaces() -> None:
+    splits = draw_splits(trees=4, height=6, features=3, seed=5)
+    for tree in range(4):
+        limits = {0: np.tile([0.0, 1.0], (3, 1))}
+        for node in range(2**6 - 1):
+            limit = limits.pop(node)
+            column, threshold = splits.feature[tree, node], splits.threshold[tree, node]
+            low, high = limit[column]
+            assert low + 0.15 * (high - low) <= threshold <= high - 0.15 * (high - low)
+            left, right = limit.copy(), limit.copy()
+            left[column, 1] = right[column, 0] = threshold
+            limits[2 * node + 1], limits[2 * node + 2] = left, right
+
+
+def test_a_spec_s_members_are_built_in_its_order() -> None:
+    spec = replace(
+        CARD_ONLY, members=(HalfSpaceTrees(2, 3, 64, ("card.count.1h",)), HalfSpaceTrees(3, 2, 64, ("amount",)))
+    )
+    members, profiled = build_members(spec)
+    assert [member.columns.tolist() for member in members] == [[1], [0]]
+    assert profiled.tolist() == [0, 1]
