@@ -192,6 +192,23 @@ def test_masses_stay_exact_at_their_largest() -> None:
         np.testing.assert_array_equal(score, [0.0, 0.0])
 
 
+@pytest.mark.parametrize("heavier", ["left", "right"])
+def test_a_missing_value_follows_the_heavier_child_of_the_reference(heavier: str) -> None:
+    """Not that of the profile that learns, which would make a score depend on where a batch was cut."""
+    forest = HalfSpaceForest(HalfSpaceTrees(1, 1, 100), np.zeros(1, np.int64), np.zeros(1, np.int64), 0)
+    arrays = forest.new_arrays()
+    left, right = (70, 30) if heavier == "left" else (30, 70)
+    arrays["reference"][0] = 100, left, right
+    arrays["latest"][0] = 100, right, left
+    arrays["counter"][2] = 100
+    missing, score, late = np.full((1, 1), np.nan), np.empty(1), np.zeros(1, np.bool_)
+    for z_learn in (missing, missing.copy()):
+        before = arrays["latest"].copy()
+        forest.walk(arrays, missing, z_learn, late, score)
+        assert score[0] == 1.0 - (100 + 2 * 70) / (100 * 3)
+        assert (arrays["latest"] - before)[0].tolist() == [1, int(heavier == "left"), int(heavier == "right")]
+
+
 def test_splits_stay_inside_their_half_spaces() -> None:
     splits = draw_splits(trees=4, height=6, features=3, seed=5)
     for tree in range(4):
