@@ -34,11 +34,14 @@ class ChildEnded(Exception):
 class Child:
     """One process behind its guard. `folder` is removed with it should the demo be killed; `log` takes its output.
 
-    Raises ChildEnded from `check` when it has ended before `end`. Not thread-safe.
+    `finishes`: it is to end by itself, with exit code 0. Not thread-safe.
     """
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], folder: Path, env: Mapping[str, str], finishes: bool = False
+    ) -> None:
         self.name = name
+        self._finishes = finishes
         self.log = folder / f"{name.replace(' ', '-')}.log"
         with self.log.open("ab") as log:
             self._guard = subprocess.Popen(
@@ -55,10 +58,15 @@ class Child:
         """Whether it still lives."""
         return self._guard.poll() is None
 
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended by itself, as it should."""
+        return self._finishes and self._guard.poll() == 0
+
     def check(self) -> None:
-        """Raises ChildEnded when it does not live any more."""
+        """Raises ChildEnded when it has ended and should not have."""
         status = self._guard.poll()
-        if status is not None:
+        if status is not None and not self.finished:
             raise ChildEnded(self.name, status, self.last_words())
 
     def ask_to_end(self) -> None:

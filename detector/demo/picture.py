@@ -60,7 +60,7 @@ def quality(picture: Picture) -> list[tuple[str, str]]:
         spent = f"{figures.alerts_spent} of {figures.alert_budget}"
         rows += [
             ("budget today", f"{spent}, day {100 * figures.event_day_share:.0f} % gone"),
-            ("alert from", f"risk {figures.alert_threshold_risk:.1f} of 1000"),
+            ("alert from", f"risk {figures.alert_threshold_risk:.1f} of 1000 now"),
             ("dead letters", f"{figures.dead_letters:,}"),
         ]
     return rows
@@ -69,11 +69,8 @@ def quality(picture: Picture) -> list[tuple[str, str]]:
 def explanation(picture: Picture) -> str:
     """Why the numbers are what they are."""
     speed = picture.trend.event_speed
-    pace = f"a simulated day passes in {86_400 / speed:.0f} s; " if speed and speed > 1 else ""
-    return (
-        f"{pace}{100 * FRAUD_SHARE:.0f} % of the transactions are fraud, and people have time for "
-        f"{ALERTS_PER_DAY} alerts a day"
-    )
+    pace = f"A simulated day takes {86_400 / speed:.0f} s. " if speed and speed > 1 else ""
+    return f"{pace}{100 * FRAUD_SHARE:.0f} % of payments are fraud; people can check {ALERTS_PER_DAY} alerts a day."
 
 
 def times_chance(precision: float | None) -> str:
@@ -106,9 +103,10 @@ def clock(seconds: float) -> str:
 
 
 def what(alert: Mapping[str, Any]) -> str:
-    """When, who, how much, how risky."""
+    """When, who, how much, how risky; the year stands elsewhere."""
     amount = "" if alert.get("amount") is None else f"{alert['amount']:,.2f} {alert.get('currency') or ''}"
-    return f"{moment(alert['event_time'])}  {alert.get('card_id') or '–'}  {amount:>14}  risk {alert['risk_score']:.1f}"
+    when = moment(alert["event_time"])[5:]
+    return f"{when}  {alert.get('card_id') or '–'}  {amount:>12}  risk {alert['risk_score']:.1f}"
 
 
 def turned_out(alert: Mapping[str, Any], truth: Truth) -> tuple[bool, str]:

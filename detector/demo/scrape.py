@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from prometheus_client.parser import text_string_to_metric_families
 
 TIMEOUT_S = 2.0
+WARM_UP_S = 5.0  # first fetches, first pivots: not what a running detector is like
 WINDOW_S = 10.0  # of the rate and of the latencies shown
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the detector is on this machine
 LATENCY = "detector_end_to_end_seconds"
@@ -42,14 +43,18 @@ class Figures:
 
 @dataclass(slots=True)
 class Trend:
-    """The last WINDOW_S seconds of scrapes, and the first one."""
+    """The last WINDOW_S seconds of scrapes, and the one that ended the warm-up."""
 
     _kept: deque[Figures] = field(default_factory=deque)
-    _first: Figures | None = None
+    _begun_s: float | None = None
+    _warm: Figures | None = None
 
     def add(self, figures: Figures) -> None:
         """The newest scrape."""
-        self._first = self._first or figures
+        if self._begun_s is None and figures.transactions:
+            self._begun_s = figures.at_s
+        if self._warm is None and self._begun_s is not None and figures.at_s - self._begun_s >= WARM_UP_S:
+            self._warm = figures
         self._kept.append(figures)
         while figures.at_s - self._kept[0].at_s > WINDOW_S:
             self._kept.popleft()
@@ -78,10 +83,10 @@ class Trend:
         return (last.event_time_ms - first.event_time_ms) / 1_000 / (last.at_s - first.at_s)
 
     def latency_ms(self, share: float, overall: bool = False) -> float | None:
-        """Quantile of the end-to-end latency over the window, or since the first scrape."""
-        if not self._kept or self._first is None:
+        """Quantile of the end-to-end latency over the window, or over all that came after WARM_UP_S seconds."""
+        before = self._warm if overall else self._kept[0] if self._kept else None
+        if before is None:
             return None
-        before = self._first if overall else self._kept[0]
         seconds = quantile(difference(self._kept[-1].latency, before.latency), share)
         return None if seconds is None else 1_000 * seconds
 

@@ -111,14 +111,14 @@ class Stage:
             left.append(str(self.folder))
         return left
 
-    def _start(self, name: str, command: list[str]) -> Child:
-        child = Child(name, command, self.folder, self.plan.environment())
+    def _start(self, name: str, command: list[str], finishes: bool = False) -> Child:
+        child = Child(name, command, self.folder, self.plan.environment(), finishes)
         self._children[name] = child
         return child
 
-    def _wait(self, what: str, child: Child, until: Callable[[], bool], detail: Callable[[], str]) -> None:
+    def _wait(self, what: str, until: Callable[[], bool], detail: Callable[[], str]) -> None:
         while not until():
-            child.check()
+            self.check()
             if self._stopped():
                 raise Stopped
             self._display.step(what, detail())
@@ -127,15 +127,14 @@ class Stage:
     def _start_broker(self) -> None:
         child = self._start("broker", self.plan.broker())
         port_file = self.plan.port_file
-        self._wait("Starting Apache Kafka", child, port_file.exists, lambda: "".join(child.last_words(1)))
+        self._wait("Starting Apache Kafka", port_file.exists, lambda: "".join(child.last_words(1)))
         self.bootstrap_servers = port_file.read_text(encoding="ascii").strip()
         self._display.done(f"Apache Kafka answers at {self.bootstrap_servers}")
 
     def _make_topics(self) -> None:
         self._topics_made = True
-        child = self._start("topics", self.plan.make_topics())
-        ended_well = lambda: child.wait(0) == 0  # noqa: E731
-        self._wait("Making the topics", child, ended_well, lambda: "")
+        child = self._start("topics", self.plan.make_topics(), finishes=True)
+        self._wait("Making the topics", lambda: child.finished, lambda: "")
         del self._children["topics"]
         child.end(0)
         short = {
@@ -148,9 +147,7 @@ class Stage:
 
     def _start_detector(self) -> None:
         child = self._start("detector", self.plan.detector())
-        self._wait(
-            "Starting the detector", child, lambda: self._listens(child) and self._is_ready(), lambda: _now(child)
-        )
+        self._wait("Starting the detector", lambda: self._listens(child) and self._is_ready(), lambda: _now(child))
         self._display.done(f"Detector is ready, exactly once, metrics at {self.http_url}/metrics")
 
     def _listens(self, child: Child) -> bool:

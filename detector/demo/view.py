@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -122,12 +123,16 @@ def frame(picture: Picture, width: int, height: int) -> RenderableType:
     feet = _feet(picture, width)
     room = height - 4 - len(headline(picture)) - len(feet) - 1
     lines = max(ALERT_LINES_MIN, min(ALERT_LINES_MAX, room // ALERTS_SHOWN))
-    shown = list(picture.alerts)[-1 : -1 - max(0, room // lines) : -1]
-    alerts: list[RenderableType] = [line for alert in shown for line in _alert(alert, picture, width, lines)]
+    alerts: list[RenderableType] = []
+    for alert in reversed(picture.alerts):
+        block = _alert(alert, picture, width, lines)
+        if len(alerts) + len(block) > room:
+            break
+        alerts += block
     if not alerts:
         alerts = [Text("none yet: the first come as soon as there is something to compare with", style="dim")]
     filler: list[RenderableType] = [Text("")] * (room - len(alerts))
-    return Group(*top, *alerts[: max(0, room)], *filler, *feet)
+    return Group(*top, *alerts, *filler, *feet)
 
 
 def _title(picture: Picture, width: int) -> Table:
@@ -164,7 +169,7 @@ def _alert(alert: Mapping[str, Any], picture: Picture, width: int, lines: int) -
     why = reasons(alert)
     if lines - 1 < len(why):
         why = [*why[: lines - 2], "; ".join(why[lines - 2 :])]
-    return [head, *(Text(_cut(INDENT + text, width), style="dim") for text in why)]
+    return [head, *(Text(_cut(INDENT + _without_usual(text, width), width), style="dim") for text in why)]
 
 
 def _feet(picture: Picture, width: int) -> list[RenderableType]:
@@ -172,8 +177,8 @@ def _feet(picture: Picture, width: int) -> list[RenderableType]:
     command = f"kcat -b {picture.bootstrap_servers} -t {topics.get('alerts', '')}"
     rows = [
         ("Prometheus", picture.metrics_url),
-        ("Kafka", f"{picture.bootstrap_servers}, for any client: {command}"),
-        ("files", f"{picture.folder}: settings and logs, gone at the end"),
+        ("Kafka", f"{picture.bootstrap_servers}, such as {command}"),
+        ("files", f"{picture.folder}, until the end"),
     ]
     if picture.warning:
         rows[-1] = ("detector", picture.warning)
@@ -184,6 +189,11 @@ def _feet(picture: Picture, width: int) -> list[RenderableType]:
         line.truncate(width, overflow="ellipsis")
         lines.append(line)
     return lines
+
+
+def _without_usual(reason: str, width: int) -> str:
+    """Where room is short, what is usual goes first: `(usually 6.26 to 130.50)`."""
+    return reason if len(reason) + len(INDENT) <= width else re.sub(r" \(usually [^()]*\)", "", reason)
 
 
 def _cut(text: str, width: int) -> str:
