@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from detector.core import spec as spec_
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
+from detector.core.threads import in_two
 
 SIZE_LIMIT_SHARE = 0.1  # the paper's: a node with less of the window's mass ends the walk
 PADDING = 0.15  # river's: splits keep away from the edges of their half-space
@@ -138,17 +139,21 @@ class HalfSpaceForest:
     ) -> None:
         """The same on rows already scaled to the unit cube; `z_score is z_learn` saves a walk."""
         rows = int(arrays["counter"][REFERENCE_ROWS])
-        mass = np.zeros(len(z_score), np.int64)
-        splits = self.splits
-        if z_score is z_learn:
-            both_kernel(
-                z_score, late, splits.feature, splits.threshold, arrays["reference"], arrays["latest"], rows, mass
-            )
-        else:
-            score_kernel(z_score, splits.feature, splits.threshold, arrays["reference"], rows, mass)
-            learn_kernel(z_learn, late, splits.feature, splits.threshold, arrays["reference"], arrays["latest"])
+        half = self.spec.trees // 2
+        mass = np.zeros((2, len(z_score)), np.int64)
+        splits, reference, latest = self.splits, arrays["reference"], arrays["latest"]
+
+        def some(trees: slice, mass: NDArray[np.int64]) -> None:
+            parts = splits.feature[trees], splits.threshold[trees], reference[trees]
+            if z_score is z_learn:
+                both_kernel(z_score, late, *parts, latest[trees], rows, mass)
+            else:
+                score_kernel(z_score, *parts, rows, mass)
+                learn_kernel(z_learn, late, *parts, latest[trees])
+
+        in_two(lambda: some(slice(half), mass[0]), lambda: some(slice(half, None), mass[1]), len(z_score))
         if rows:
-            score[:] = 1.0 - mass / float(self.spec.trees * rows * splits.nodes)
+            score[:] = 1.0 - mass.sum(axis=0) / float(self.spec.trees * rows * splits.nodes)
         else:
             score[:] = 0.0
 

@@ -7,9 +7,6 @@ segment everything that scores is frozen, and what decides goes row by row.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +16,7 @@ from detector.core.explain import explain
 from detector.core.features import entity_features, row_features
 from detector.core.spec import Spec
 from detector.core.state import TaskState
-
-PARALLEL_ROWS_MIN = 512  # below, waking a thread costs more than it saves
+from detector.core.threads import in_two
 
 
 def step(spec: Spec, state: TaskState, batch: TransactionBatch) -> DecisionBatch:
@@ -90,21 +86,11 @@ def features_of(
                 spec, state.plan.entities[position], state.tables[position], batch, late, watermark_ms, features
             )
 
-    # Entities share nothing: each has its table and its columns, so two threads give what one gives, in half the time.
+    # Entities share nothing: each has its table and its columns.
     count = len(state.tables)
-    shared = len(batch) >= PARALLEL_ROWS_MIN and count > 1
-    other = _helper().submit(fill, range(1, count, 2)) if shared else None
     row_features(spec, batch, features)
-    fill(range(0, count, 2 if shared else 1))
-    if other is not None:
-        other.result()
+    in_two(lambda: fill(range(0, count, 2)), lambda: fill(range(1, count, 2)), len(batch))
     return features
-
-
-@cache
-def _helper() -> ThreadPoolExecutor:
-    """The second thread; kernels run without the interpreter's lock."""
-    return ThreadPoolExecutor(1, thread_name_prefix="features")
 
 
 def decide(

@@ -57,8 +57,11 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
     if faults:
         raise ConfigError(faults)
     decision = settings.decision
+    # What no feature reads is neither hashed nor kept.
+    entities = tuple(entity for entity in entities if any(feature.entity == entity.name for feature in features))
+    read = {entity.key for entity in entities} | {feature.key for feature in features}
     return Spec(
-        keys=keys,
+        keys=tuple(key for key in keys if key in read),
         numeric=numeric,
         entities=entities,
         features=features,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from detector.core.operator import PARALLEL_ROWS_MIN
 from detector.core.spec import Spec
+from detector.core.threads import SHARED_ROWS_MIN
 from tests.streams import (
     SPECS,
     WITHOUT_JIT,
@@ -47,9 +47,9 @@ def test_law_cut_invariance_row_by_row(spec: Spec, rows: list[int]) -> None:
 def test_law_cut_invariance_over_threads(name: str) -> None:
     """A long batch is shared out to two threads, short ones are not."""
     spec = SPECS[name]
-    rows = 2 * PARALLEL_ROWS_MIN
+    rows = 2 * SHARED_ROWS_MIN
     batch = stream(spec, seeded_codes(3, rows, dense=True))
     whole, decided = run(spec, [batch])
-    cut, decided_cut = run(spec, pieces(batch, range(0, rows, PARALLEL_ROWS_MIN // 3)))
+    cut, decided_cut = run(spec, pieces(batch, range(0, rows, SHARED_ROWS_MIN // 3)))
     assert decided_cut == decided
     assert state_bytes(spec, cut) == state_bytes(spec, whole)

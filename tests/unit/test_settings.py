@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from detector.core.spec import KEY_ROLES, Spec
+from detector.core.spec import Spec
 from detector.settings import ConfigError, Settings, load
 from detector.settings.paths import missing
 from detector.settings.text import MASK, all_settings, reference, show
@@ -37,7 +37,7 @@ def test_defaults_run() -> None:
     }
     spec = settings.spec(4)
     assert spec.partitions == 4
-    assert spec.keys == KEY_ROLES
+    assert spec.keys == ("card", "customer", "merchant", "terminal", "device", "country")
     assert {entity.name: entity.scope for entity in spec.entities} == {
         "card": "partition", "customer": "partition", "merchant": "global", "terminal": "global", "device": "global",
     }  # fmt: skip
@@ -303,3 +303,10 @@ def test_settings_are_frozen() -> None:
     settings: Any = load(None, {})
     with pytest.raises(ValueError, match="frozen"):
         settings.application_id = "x"
+
+
+def test_what_no_feature_reads_is_neither_hashed_nor_kept(tmp_path: Path) -> None:
+    settings = from_text(tmp_path, '[features]\nuse = ["amount", "card.count.24h", "card.new.country"]\n')
+    spec = settings.spec()
+    assert spec.keys == ("card", "country")
+    assert [entity.name for entity in spec.entities] == ["card"]
