@@ -73,6 +73,7 @@ class ExactlyOnce:
                 self._patience.insist("init transactions", partial(producer.init_transactions, CALL_TIMEOUT_S))
             except KafkaException as error:
                 self._refuse(error.args[0])
+                self._patience.failed("init transactions", error.args[0])
                 self._patience.wait()
             else:
                 self._producer = producer

@@ -99,7 +99,8 @@ class Detector:
         raise AssertionError(f"no metric {name}")
 
     def stop(self, timeout_s: float = 30) -> int:
-        """SIGTERM; the exit code."""
+        """SIGTERM, not before it listens for that; the exit code."""
+        self._listen()
         self.process.send_signal(signal.SIGTERM)
         return self.ends(timeout_s)
 
@@ -139,11 +140,14 @@ class Detector:
         return self._process
 
     def _get(self, path: str) -> str:
+        self._listen()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def _listen(self) -> None:
         if not self._port:
             assert self.process.stdout is not None
             self._port = int(self.process.stdout.readline() or 0)
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
-            return str(answer.read().decode())
 
     def __enter__(self) -> Self:
         return self.start()
