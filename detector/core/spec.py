@@ -114,7 +114,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """All that `step` needs to know besides its input and its state."""
+    """All that `step` needs to know besides its input and its state.
+
+    `mapping` is a digest of how bytes become columns: `step` never reads it, but another mapping makes another stream.
+    """
 
     keys: tuple[str, ...]
     numeric: tuple[str, ...]
@@ -125,6 +128,7 @@ class Spec:
     allowed_lateness_ms: int = 3_600_000
     partitions: int = 1
     seed: int = 42
+    mapping: str = ""
 
     def fingerprint(self) -> str:
         """16 hex digits over every field: equal fingerprints decide equally."""

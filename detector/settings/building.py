@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
 
 from detector.codec.shape import KEY_ROLE_FIELDS
@@ -19,6 +21,7 @@ from detector.core.spec import (
 )
 from detector.settings.faults import ConfigError
 from detector.settings.sections import Settings
+from schemas.mapping import Mapping
 
 DEFAULT_ENTITIES = (
     Entity("card", "card", "partition"),
@@ -70,7 +73,14 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
         allowed_lateness_ms=parse_duration_ms(settings.features.allowed_lateness),
         partitions=partitions,
         seed=settings.models.seed,
+        mapping=_digest(settings.mapping),
     )
+
+
+def _digest(mapping: Mapping) -> str:
+    """16 hex digits over what the mapping says; the reject limits beside it decide nothing."""
+    fields = mapping.model_dump(mode="json", include=set(Mapping.model_fields))
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _keys(settings: Settings) -> tuple[str, ...]:

@@ -310,3 +310,11 @@ def test_what_no_feature_reads_is_neither_hashed_nor_kept(tmp_path: Path) -> Non
     spec = settings.spec()
     assert spec.keys == ("card", "country")
     assert [entity.name for entity in spec.entities] == ["card"]
+
+
+def test_another_mapping_is_another_spec_and_other_limits_are_not(tmp_path: Path) -> None:
+    default = load(None, {}).spec()
+    mapped = from_text(tmp_path, '[input]\ntime_format = "epoch_s"\n').spec()
+    limited = from_text(tmp_path, "[input]\nrejects_max_share = 0.9\n").spec()
+    assert mapped.state_fingerprint() != default.state_fingerprint()
+    assert limited == default
