@@ -246,4 +246,5 @@ def default_model_features(features: tuple[Feature, ...]) -> tuple[str, ...]:
 
 
 def _digest(fields: dict[str, object]) -> str:
-    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=int).encode()).hexdigest()[:16]
+    said = {name: value for name, value in fields.items() if value != ""}  # an empty text says nothing, now or later
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=int).encode()).hexdigest()[:16]

@@ -295,6 +295,7 @@ def test_every_field_of_the_spec_comes_from_a_setting() -> None:
         "allowed_lateness_ms",
         "partitions",
         "seed",
+        "mapping",
     }
     assert {field.name for field in dataclasses.fields(Spec)} == known
 
