@@ -230,6 +230,20 @@ def test_numbers_are_found_again_in_the_card_s_history() -> None:
     assert len(reasons) == 4
 
 
+@pytest.mark.parametrize(("value", "side"), [(-900.0, "lower"), (900.0, "higher")])
+def test_a_number_is_odd_on_either_side(value: float, side: str) -> None:
+    spec = replace(SPECS["no entity"], features=features_of("numeric.v"), members=(HalfSpaceTrees(10, 4, 64),))
+    random = np.random.RandomState(0)
+    batch = history([1.0], gap_ms=1_000)
+    batch.key = np.empty((0, len(batch)), np.uint64)
+    batch.numeric = random.normal(5.0, 1.0, (1, len(batch)))
+    batch.numeric[0, -1] = value
+    spec = replace(spec, decision=Decision(1_000_000, 900.0, 990.0))
+    decided = step(spec, new_state(spec), batch)
+    (reason,) = sentences(spec, decided.reasons[len(batch) - 1], 1.0)
+    assert reason.text.startswith(f"v {value:.0f} is {side} than 99.")
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_reasons_are_ranked_rare_first_and_hold_the_row_s_own_numbers(seed: int) -> None:
     spec = EVERYTHING

@@ -350,6 +350,61 @@ def test_extreme_amounts_stay_finite_or_missing() -> None:
         assert not np.isinf(features).any()
 
 
+def card_rows(seconds: list[float], amount: float = 10.0) -> TransactionBatch:
+    """Rows of one card at these seconds, each at the same merchant and place."""
+    batch = some_rows(0, rows=len(seconds))
+    batch.event_time_ms[:] = START_MS // DAY * DAY + (1000 * np.array(seconds)).astype(np.int64)
+    batch.key[:] = 5 << 48
+    batch.amount[:] = amount
+    batch.latitude[:], batch.longitude[:] = 48.0, 2.0
+    return batch
+
+
+def test_a_window_is_open_at_its_old_end() -> None:
+    """(now − W, now]: what is exactly W old has left."""
+    batch = card_rows([0, 3_599.999, 3_600, 7_199.998, 7_200.001])
+    features, _ = decided_features(WINDOWED, batch)
+    assert features[:, column(WINDOWED, "card.count.1h")].tolist() == [0, 1, 1, 1, 1]
+    batch.key[1, 1:] = 7 << 48  # another merchant
+    features, _ = decided_features(SIGHTS, batch)
+    assert features[:, column(SIGHTS, "card.distinct.merchant.1h")].tolist() == [1, 2, 1, 1, 1]
+
+
+def test_a_row_out_of_order_does_not_see_its_future() -> None:
+    batch = card_rows([10_000, 9_000, 10_001, 9_500])
+    features, late = decided_features(WINDOWED, batch)
+    assert not late.any()
+    assert features[:, column(WINDOWED, "card.count.1h")].tolist() == [0, 0, 2, 1]
+    assert features[:, column(WINDOWED, "card.sum.30d")].tolist() == [0.0, 0.0, 20.0, 10.0]
+    features, _ = decided_features(SIGHTS, batch)
+    since = features[:, column(SIGHTS, "card.seconds_since_last")]
+    np.testing.assert_array_equal(since, [NAN, NAN, 1.0, NAN])
+
+
+def test_the_past_is_kept_fine_for_rows_that_may_still_come() -> None:
+    """A row nearly as far back as is allowed: its own hour ends two hours ago, and is counted as finely as any."""
+    batch = card_rows([*range(0, 40_000, 160), 40_000 - 3_500])
+    features, late = decided_features(WINDOWED, batch)
+    assert not late.any()
+    assert features[-1, column(WINDOWED, "card.count.1h")] == pytest.approx(3_600 / 160, abs=1.5)
+
+
+def test_a_recycled_slot_remembers_nothing_of_another_card() -> None:
+    spec = replace(SIGHTS, entities=(Entity("card", "card", slots_max=1),))
+    batch = card_rows([0, 60, 120, 180])
+    batch.key[0] = np.array([5, 5, 6, 6], np.uint64) << np.uint64(48)
+    batch.key[1] = np.array([3, 4, 4, 3], np.uint64) << np.uint64(48)
+    features, _ = decided_features(spec, batch)
+    assert features[1, column(spec, "card.new.merchant")] == 1.0
+    assert features[1, column(spec, "card.distance_km")] == 0.0
+    assert features[1, column(spec, "card.distinct.merchant.1h")] == 2.0
+    assert features[2, column(spec, "card.distinct.merchant.1h")] == 1.0
+    assert features[3, column(spec, "card.new.merchant")] == 1.0
+    assert features[3, column(spec, "card.distinct.merchant.1h")] == 2.0
+    for name in ("card.seconds_since_last", "card.new.merchant", "card.distance_km", "card.speed_kmh"):
+        assert np.isnan(features[2, column(spec, name)]), name
+
+
 def test_tables_grow_and_forget_nothing() -> None:
     """A growth in the middle of a batch must not lose or double a row."""
     rows = 900 if WITHOUT_JIT else 6_000
