@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from detector.demo.picture import Picture, headline, quality, reasons, turned_out, what
+from detector.demo.picture import Picture, explanation, line, reasons, turned_out, what
 
 LINE_EVERY_S = 5.0
 STILL_EVERY_S = 10.0  # says that it is still at it
@@ -74,11 +74,13 @@ class Lines:
 
     def show(self, picture: Picture) -> None:
         """A line every five seconds."""
-        if picture.elapsed_s - self._shown_s < LINE_EVERY_S or picture.trend.rate_per_s is None:
+        figures = picture.trend.latest
+        if picture.elapsed_s - self._shown_s < LINE_EVERY_S or figures is None or not figures.transactions:
             return
+        if self._shown_s < 0:
+            self.say(explanation(picture))
         self._shown_s = picture.elapsed_s
-        facts = ", ".join(f"{name} {value}" for name, value in headline(picture) + quality(picture))
-        self.say(f"{picture.elapsed_s:.0f} s: {facts}")
+        self.say(f"{picture.elapsed_s:.0f} s: {line(picture)}")
         if picture.warning:
             self.say(picture.warning)
 

@@ -66,6 +66,20 @@ def quality(picture: Picture) -> list[tuple[str, str]]:
     return rows
 
 
+def line(picture: Picture) -> str:
+    """The same, as short as one line wants it."""
+    figures, trend, truth = picture.trend.latest, picture.trend, picture.truth
+    if figures is None:
+        return "waiting for the first figures"
+    return (
+        f"{trend.rate_per_s or 0.0:,.0f}/s, {figures.transactions:,} transactions, lag {figures.lag_records:,}, "
+        f"p50 {milliseconds(trend.latency_ms(0.5))}, p99 {milliseconds(trend.latency_ms(0.99))}, "
+        f"{truth.alerts:,} alerts, precision {percent(truth.precision)}, recall {percent(truth.recall)} "
+        f"(budget allows {percent(truth.recall_max)}), budget today {figures.alerts_spent} of {figures.alert_budget}, "
+        f"{figures.state_bytes / 1e6:,.0f} MB of state"
+    )
+
+
 def explanation(picture: Picture) -> str:
     """Why the numbers are what they are."""
     speed = picture.trend.event_speed

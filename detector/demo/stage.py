@@ -100,7 +100,8 @@ class Stage:
         children = self._children
         self._children = {}
         broker = children.pop("broker", None)
-        end_all(list(children.values()), LEAVE_S, hurry)
+        alone = broker is not None and not broker.running  # nothing to be committed to any more
+        end_all(list(children.values()), LEAVE_S, lambda: alone or hurry())
         if self.plan.given_servers and self._topics_made:
             with suppress(KafkaException):
                 left = feed.remove(self.bootstrap_servers, list(self.plan.topics.values()), self.plan.application_id)

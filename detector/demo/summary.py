@@ -38,9 +38,10 @@ def summary(picture: Picture) -> Iterator[str]:
         f"p99 {milliseconds(picture.trend.latency_ms(0.99, True))}"
     )
     yield (f"{truth.alerts:,} alerts, {figures.dead_letters:,} dead letters, {figures.lag_records:,} records undecided")
+    yield f"precision {percent(truth.precision)}{times_chance(truth.precision)}"
     yield (
-        f"precision {percent(truth.precision)}{times_chance(truth.precision)}; recall {percent(truth.recall)} of "
-        f"{truth.frauds.total():,} frauds, where the alert budget allows {percent(truth.recall_max)}"
+        f"recall {percent(truth.recall)} of {truth.frauds.total():,} frauds; the alert budget allows "
+        f"{percent(truth.recall_max)}"
     )
     if truth.frauds:
         yield ""
