@@ -12,6 +12,7 @@ from detector.core import profile
 from detector.core.half_space_trees import HalfSpaceForest, draw_splits
 from detector.core.models import Arrays, Member, build_members
 from detector.core.spec import HalfSpaceTrees
+from detector.core.threads import SHARED_ROWS_MIN
 from tests.streams import CARD_ONLY, WITHOUT_JIT
 
 COLUMNS = np.array([0, 2, 3], np.int64)
@@ -176,6 +177,24 @@ def test_merging_adds_and_leaves_both_as_they_were(member: Member) -> None:
     assert same(member.merge(fresh, arrays), whole)
     assert same(arrays, before[0])
     assert same(fresh, before[1])
+
+
+@pytest.mark.parametrize("trees", [1, 2, 5])
+def test_trees_shared_out_to_two_threads_give_what_one_gives(trees: int) -> None:
+    count = 3 * SHARED_ROWS_MIN
+    forest = HalfSpaceForest(HalfSpaceTrees(trees, 4, 4 * count), COLUMNS, np.arange(3), seed=3)
+    shared = trained(forest)
+    alone = {name: array.copy() for name, array in shared.items()}
+    z, late = np.random.RandomState(1).random_sample((count, 3)), np.random.RandomState(2).random_sample(count) < 0.1
+    z[::7, 1] = np.nan
+    expected, found = np.empty(count), np.empty(count)
+    part = SHARED_ROWS_MIN // 2
+    for start in range(0, count, part):
+        piece = z[start : start + part]
+        forest.walk(alone, piece, piece, late[start : start + part], expected[start : start + part])
+    forest.walk(shared, z, z, late, found)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(shared["latest"], alone["latest"])
 
 
 def test_masses_stay_exact_at_their_largest() -> None:
