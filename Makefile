@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_SECONDS ?=
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 CANDIDATES := python3.14 python3.13 python3.12 python3.11 python3 python
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -43,8 +44,8 @@ bench: install ## transactions a second and latency, beside the bare client and 
 bench-memory: install ## state of a million cards, start-up time
 	@exec $(BIN)/python -m tests.bench.memory_bench
 
-chaos: install ## kill, fence and rebalance under load, then compare
-	@exec $(BIN)/python -m pytest tests/chaos $(PYTEST_ARGS)
+chaos: install ## kill, freeze, fence and rebalance under load, then compare; CHAOS_ARGS="--seconds 600 --seed 3"
+	@exec $(BIN)/python -m tests.chaos.storm $(CHAOS_ARGS)
 
 install: $(VENV)/.project-installed ## set up .venv (every other target does it when needed)
 

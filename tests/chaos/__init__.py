@@ -1,0 +1,1 @@
+"""Storms of faults on a real broker, replayable from a seed."""
