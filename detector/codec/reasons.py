@@ -16,8 +16,17 @@ from detector.core.profile import EITHER
 from detector.core.spec import Feature, FeatureKind, Spec
 from schemas.alert import Reason
 
+COUNTS = frozenset({FeatureKind.COUNT, FeatureKind.DISTINCT})
+WHOLE_MAX = 1_000.0  # above, a range of whole numbers is not read to the unit
 UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+NOTHING_KNOWN = Reason(
+    code="nothing_known",
+    text="nothing that the models look at is known of this transaction, which few transactions have in common",
+    feature="",
+    value=None,
+)
 
 Sentence = Callable[[Feature, ReasonEvidence, str], str]
 
@@ -25,7 +34,10 @@ Sentence = Callable[[Feature, ReasonEvidence, str], str]
 def sentences(
     spec: Spec, evidence: tuple[ReasonEvidence, ...], amount: float, currency: str | None = None
 ) -> list[Reason]:
-    """One `Reason` for each piece of evidence, in the same order; `amount` and `currency` are the transaction's."""
+    """One `Reason` for each piece of evidence, in the same order; `amount` and `currency` are the transaction's.
+
+    Never empty: an alert without evidence is one whose features are all missing, and the reason says so.
+    """
     money_text = f"amount {money(amount)}" + (f" {currency}" if currency else "")
     reasons = []
     for item in evidence:
@@ -40,7 +52,7 @@ def sentences(
                 rarity=item.rarity,
             )
         )
-    return reasons
+    return reasons or [NOTHING_KNOWN]
 
 
 def money(value: float) -> str:
@@ -74,6 +86,11 @@ def duration(seconds: float) -> str:
     return f"{number(seconds)} s"
 
 
+def before(feature: Feature) -> str:
+    """`hour`, `24 hours`: what goes between `in the` and `before`."""
+    return span(feature.window_ms).removeprefix("1 ")
+
+
 def window(feature: Feature) -> str:
     """`30-day`, `1-hour`."""
     count, _, name = span(feature.window_ms).partition(" ")
@@ -89,7 +106,12 @@ def share(rarity: float) -> str:
 
 def compared(feature: Feature, item: ReasonEvidence, text: Callable[[float], str] = number) -> str:
     """How a value stands among those of earlier transactions; a lone reason may be one that is not rare."""
-    usual = f"usually {text(item.typical_low)} to {text(item.typical_high)}"
+    low, high = item.typical_low, item.typical_high
+    counts = feature.kind in COUNTS or (feature.kind == FeatureKind.NUMERIC and low >= 1.0)
+    if counts and item.value == int(item.value) and high < WHOLE_MAX:
+        # of a bin that holds whole numbers the lower edge is the number
+        low, high = math.floor(low), math.floor(high)
+    usual = f"usually {text(low)}" if text(low) == text(high) else f"usually {text(low)} to {text(high)}"
     if item.rarity > RARITY_MAX:
         unusual = "unusual by itself" if SIDE.get(feature.kind) == EITHER else "unusually high by itself"
         return f"not {unusual} ({usual})"
@@ -127,11 +149,11 @@ def _deviation(feature: Feature, item: ReasonEvidence, amount: str) -> str:
 
 def _count(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     times = several(item.value, "transaction")
-    return f"{times} of this {feature.entity} in the {span(feature.window_ms)} before, {compared(feature, item)}"
+    return f"{times} of this {feature.entity} in the {before(feature)} before, {compared(feature, item)}"
 
 
 def _sum(feature: Feature, item: ReasonEvidence, amount: str) -> str:
-    spent = f"{money(item.value)} spent with this {feature.entity} in the {span(feature.window_ms)} before"
+    spent = f"{money(item.value)} spent with this {feature.entity} in the {before(feature)} before"
     return f"{spent}, {compared(feature, item, money)}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detector.codec.reasons import SENTENCES, duration, money, number, sentences, share, span
+from detector.codec.reasons import NOTHING_KNOWN, SENTENCES, duration, money, number, sentences, share, span
 from detector.core.batch import ReasonEvidence, TransactionBatch
 from detector.core.operator import step
 from detector.core.spec import Decision, FeatureKind, HalfSpaceTrees
@@ -69,7 +69,7 @@ EXACT = [
         14.0,
         {},
         (
-            "14 transactions of this card in the 1 hour before, higher than 99.920 % of earlier transactions "
+            "14 transactions of this card in the hour before, higher than 99.920 % of earlier transactions "
             "(usually 2 to 60)"
         ),
     ),
@@ -115,7 +115,7 @@ EXACT = [
         "card.distinct.country.30d",
         3.0,
         {"typical_low": 1.0, "typical_high": 1.0},
-        "3 countries seen with this card in 30 days, higher than 99.920 % of earlier transactions (usually 1 to 1)",
+        "3 countries seen with this card in 30 days, higher than 99.920 % of earlier transactions (usually 1)",
     ),
     (
         "card.distance_km",
@@ -256,7 +256,9 @@ def test_reasons_are_ranked_rare_first_and_hold_the_row_s_own_numbers(seed: int)
         assert all(item.value == decided.features[row, item.feature] for item in evidence)
         assert all(item.typical_low <= item.typical_high for item in evidence)
         assert len(evidence) <= 1 or evidence[-1].rarity <= 0.05
-        for reason, item in zip(sentences(spec, evidence, float(batch.amount[row])), evidence, strict=True):
+        reasons = sentences(spec, evidence, float(batch.amount[row]))
+        assert reasons == [NOTHING_KNOWN] or evidence
+        for reason, item in zip(reasons, evidence, strict=bool(evidence)):
             assert reason.text
             assert reason.baseline is None or reason.baseline == item.baseline
             assert "nan" not in reason.text.split()
@@ -279,3 +281,15 @@ def test_every_alert_has_a_reason_where_anything_is_known(name: str) -> None:
             and not (spec.features[column].kind == FeatureKind.NEW and decided.features[row, column] == 0.0)
         ]
         assert bool(evidence) == bool(known)
+
+
+def test_whole_numbers_have_whole_ranges() -> None:
+    spec = EVERYTHING
+    feature = next(index for index, feature in enumerate(spec.features) if feature.kind.name == "COUNT")
+    item = ReasonEvidence(feature, 4.0, math.nan, 0.01, 1.01, 2.12)
+    assert "(usually 1 to 2)" in sentences(spec, (item,), 10.0)[0].text
+
+
+def test_no_alert_is_without_a_reason() -> None:
+    (reason,) = sentences(EVERYTHING, (), math.nan)
+    assert "nothing" in reason.text
