@@ -19,6 +19,7 @@ from detector.demo.display import ReaderGone
 from detector.demo.picture import Picture, clock, explanation, headline, quality, reasons, turned_out, what
 
 FRAME_EVERY_S = 0.25
+WIDTH_MIN, HEIGHT_MIN = 72, 18
 ALERTS_SHOWN = 8
 ALERT_LINES_MIN, ALERT_LINES_MAX = 2, 4
 INDENT = "    "
@@ -26,7 +27,12 @@ INDENT = "    "
 
 def suits(console: Console) -> bool:
     """Whether the view can be drawn there: a terminal that can move its cursor, and is not tiny."""
-    return console.is_terminal and not console.is_dumb_terminal and console.width >= 60 and console.height >= 16
+    return (
+        console.is_terminal
+        and not console.is_dumb_terminal
+        and console.width >= WIDTH_MIN
+        and console.height >= HEIGHT_MIN
+    )
 
 
 class View:
@@ -121,7 +127,7 @@ def frame(picture: Picture, width: int, height: int) -> RenderableType:
         Rule("alerts, newest first", align="left", style="dim"),
     ]
     feet = _feet(picture, width)
-    room = height - 4 - len(headline(picture)) - len(feet) - 1
+    room = height - len(top) + 1 - max(len(headline(picture)), len(quality(picture))) - len(feet)
     lines = max(ALERT_LINES_MIN, min(ALERT_LINES_MAX, room // ALERTS_SHOWN))
     alerts: list[RenderableType] = []
     for alert in reversed(picture.alerts):
