@@ -286,10 +286,10 @@ def test_every_alert_has_a_reason_where_anything_is_known(name: str) -> None:
 def test_whole_numbers_have_whole_ranges() -> None:
     spec = EVERYTHING
     feature = next(index for index, feature in enumerate(spec.features) if feature.kind.name == "COUNT")
-    item = ReasonEvidence(feature, 4.0, math.nan, 0.01, 1.01, 2.12)
+    item = ReasonEvidence(feature, 4.0, NAN, 0.01, 1.01, 2.12)
     assert "(usually 1 to 2)" in sentences(spec, (item,), 10.0)[0].text
 
 
 def test_no_alert_is_without_a_reason() -> None:
-    (reason,) = sentences(EVERYTHING, (), math.nan)
+    (reason,) = sentences(EVERYTHING, (), NAN)
     assert "nothing" in reason.text
