@@ -56,7 +56,7 @@ def quality(picture: Picture) -> list[tuple[str, str]]:
         ("precision", f"{percent(truth.precision)}{times_chance(truth.precision)}"),
         ("recall", f"{percent(truth.recall)}, budget allows {percent(truth.recall_max)}"),
     ]
-    if figures is not None:
+    if figures is not None and figures.transactions:
         spent = f"{figures.alerts_spent} of {figures.alert_budget}"
         rows += [
             ("budget today", f"{spent}, day {100 * figures.event_day_share:.0f} % gone"),

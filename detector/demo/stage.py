@@ -169,6 +169,8 @@ def _now(child: Child) -> str:
     if fields.get("event") == "kernels":
         first = "first time: " if not fields.get("done") else ""
         return f"{first}compiling kernels {fields.get('done')}/{fields.get('total')}, {fields.get('what')}"
+    if fields.get("level") == "info":
+        return str(fields.get("event"))
     return readable(lines[-1]) if lines else ""
 
 
