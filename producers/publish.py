@@ -106,7 +106,7 @@ class Publisher:
             names = ", ".join(topics.values())
             raise PublishError(
                 f"expected the topics {names} at {self._servers}, found no {', '.join(missing.values())}: "
-                "make them with `detector topics create`, or give --partitions",
+                "make them with `detector topics create` and the same --config, or give --partitions 1",
                 EX_CONFIG,
             )
         if missing:

@@ -48,7 +48,7 @@ def sentences(
                 text=SENTENCES[feature.kind](feature, item, money_text),
                 feature=feature.name,
                 value=item.value,
-                baseline=None if math.isnan(item.baseline) else item.baseline,
+                baseline=None if math.isnan(item.baseline) else float(f"{item.baseline:.7g}"),
                 rarity=item.rarity,
             )
         )
@@ -65,6 +65,11 @@ def number(value: float) -> str:
     if abs(value) < 1e15 and (abs(value) >= 1_000 or value == int(value)):
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def far(value: float) -> str:
+    """Kilometres, or kilometres an hour: a tenth of one is nothing."""
+    return number(round(value, 1))
 
 
 def span(milliseconds: float) -> str:
@@ -167,7 +172,7 @@ def _since(feature: Feature, item: ReasonEvidence, amount: str) -> str:
 
 def _new(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     known = RECENT_MAX.get(feature.key, RECENT_MAX_OTHERS)
-    return f"{feature.key} is new for this {feature.entity}: not among its last {known}"
+    return f"{feature.key} is new for this {feature.entity}, of which the last {known} are remembered"
 
 
 def _distinct(feature: Feature, item: ReasonEvidence, amount: str) -> str:
@@ -176,11 +181,12 @@ def _distinct(feature: Feature, item: ReasonEvidence, amount: str) -> str:
 
 
 def _distance(feature: Feature, item: ReasonEvidence, amount: str) -> str:
-    return f"{number(item.value)} km from this {feature.entity}'s previous place, {compared(feature, item)}"
+    return f"{number(item.value)} km from this {feature.entity}'s previous place, {compared(feature, item, far)}"
 
 
 def _speed(feature: Feature, item: ReasonEvidence, amount: str) -> str:
-    return f"{number(item.value)} km/h needed from this {feature.entity}'s previous place, {compared(feature, item)}"
+    needed = f"{number(item.value)} km/h needed from this {feature.entity}'s previous place"
+    return f"{needed}, {compared(feature, item, far)}"
 
 
 def _numeric(feature: Feature, item: ReasonEvidence, amount: str) -> str:

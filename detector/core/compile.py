@@ -1,7 +1,7 @@
 """Compile every kernel before the first record, or load it from the cache on disk: a tiny batch through each step.
 
-Numba keeps compiled kernels beside the sources, or under NUMBA_CACHE_DIR; a first run takes tens of seconds, later ones
-about a second.
+Compiled kernels are kept under DETECTOR_CACHE_DIR, by default in the user's cache folder; a first run takes tens of
+seconds, later ones about a second.
 """
 
 from __future__ import annotations

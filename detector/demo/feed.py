@@ -97,8 +97,8 @@ def configure_topics(bootstrap_servers: str, settings: Mapping[str, Mapping[str,
         )
         for topic, wanted in settings.items()
     ]
-    futures = _admin(bootstrap_servers).incremental_alter_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
-    for future in futures.values():
+    admin = _admin(bootstrap_servers)  # a client that is let go of drops its requests
+    for future in admin.incremental_alter_configs(resources, request_timeout=REQUEST_TIMEOUT_S).values():
         future.result()
 
 

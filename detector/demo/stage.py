@@ -142,7 +142,8 @@ class Stage:
             name: SHORT_LIVED_COMPACTED if TOPICS[role].cleanup == "compact" else SHORT_LIVED
             for role, name in self.plan.topics.items()
         }
-        with suppress(KafkaException):  # only spares disk; a given broker may not allow it
+        # It only spares disk: a given broker may not allow it.
+        with suppress(*([KafkaException] if self.plan.given_servers else [])):
             feed.configure_topics(self.bootstrap_servers, short)
         self._display.done("Topics " + ", ".join(self.plan.topics.values()))
 

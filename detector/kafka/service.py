@@ -160,7 +160,7 @@ def _dead_letter_bytes_max(admin: AdminClient, topic: str) -> int:
 
 
 def _tell_versions(metrics: Metrics, spec: Spec, engine: Engine) -> None:
-    metrics.set_build(str(confluent_kafka.version()[0]), str(confluent_kafka.libversion()[0]))
+    metrics.set_build(str(confluent_kafka.__version__), str(confluent_kafka.libversion()[0]))
     metrics.set_model(engine.spec_fingerprint, engine.state_fingerprint, [member.kind for member in spec.members])
 
 

@@ -49,7 +49,7 @@ class Tally:
             first, last = (rfc3339_text(day * 86_400_000)[:10] for day in _ends(self.alerts_by_day))
             lines.append(
                 f"alerts a day: {alerts[0]:,} to {alerts[-1]:,}, median {alerts[len(alerts) // 2]:,}, over "
-                f"{len(alerts):,} day(s) with transactions from {first} to {last}"
+                f"{len(alerts):,} day(s) that the stream was in, from {first} to {last}"
             )
         for reason, count in self.rejects.most_common():
             row, reject = self.examples[reason]

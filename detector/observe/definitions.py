@@ -215,7 +215,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     Definition(
         "start_seconds", "gauge", "seconds",
         "From the start of the service, imports done, to its first being ready; 0 before. Long with a cold kernel "
-        "cache: keep NUMBA_CACHE_DIR over restarts.",
+        "cache: keep DETECTOR_CACHE_DIR over restarts.",
     ),
     Definition(
         "build_info", "info", "info",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tomllib
 from collections.abc import Mapping as AbstractMapping
@@ -14,7 +15,7 @@ from detector.settings.environment import from_environment, merge
 from detector.settings.faults import ConfigError, fault_lines
 from detector.settings.sections import Settings
 
-# Sections that a spec is built from: their clashes are told even where another section is at fault.
+# Sections that a spec is built from.
 SPEC_SECTIONS = ("input", "entities", "features", "models", "decision")
 
 
@@ -29,10 +30,7 @@ def load(path: Path | None, env: AbstractMapping[str, str] = os.environ) -> Sett
         settings = Settings.model_validate(values)
     except ValidationError as error:
         faults = fault_lines(error, Settings, origin)
-        at_fault = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
-        if at_fault.isdisjoint(SPEC_SECTIONS):
-            faults += _clashes(Settings.model_validate({key: values[key] for key in SPEC_SECTIONS if key in values}))
-        raise ConfigError(faults) from None
+        raise ConfigError(faults + _clashes_of_the_rest(values, error)) from None
     faults = _clashes(settings)
     if faults:
         raise ConfigError(faults)
@@ -48,6 +46,30 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError([f"expected a file that can be read at {path}, found: {error}"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: expected TOML, found: {error}"]) from None
+
+
+def _clashes_of_the_rest(values: dict[str, Any], error: ValidationError) -> list[str]:
+    """Clashes between declarations, told in the same round: what is at fault by itself is left out for it."""
+    rest = copy.deepcopy({key: values[key] for key in SPEC_SECTIONS if key in values})
+    for detail in error.errors():
+        _remove(rest, detail["loc"])
+    try:
+        return _clashes(Settings.model_validate(rest))
+    except ValidationError:
+        return []
+
+
+def _remove(values: dict[str, Any], place: tuple[int | str, ...]) -> None:
+    """Delete the deepest key of `place` that there is in nested tables; a fault inside a list takes the whole list."""
+    table = values
+    for depth, part in enumerate(place):
+        if not isinstance(part, str) or part not in table:
+            return
+        inner = table[part]
+        if not isinstance(inner, dict) or depth == len(place) - 1 or place[depth + 1] not in inner:
+            del table[part]
+            return
+        table = inner
 
 
 def _clashes(settings: Settings) -> list[str]:

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import ConfigResource, ResourceType
 
+from detector.demo.plan import SHORT_LIVED
 from tests.integration.support import admin, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -130,7 +132,9 @@ def test_on_a_given_broker_it_takes_away_what_it_made(demo: Callable[..., Demo],
     running.wait_for(r"\nALERT ")
     application = re.search(r"fraud-demo-[0-9a-f]{8}", running.text)
     assert application
-    assert any(topic.startswith(application[0]) for topic in admin(kafka).list_topics(timeout=10).topics)
+    client = admin(kafka)
+    resource = ConfigResource(ResourceType.TOPIC, f"{application[0]}.transactions")
+    assert client.describe_configs([resource])[resource].result()["retention.ms"].value == SHORT_LIVED["retention.ms"]
     running.process.send_signal(signal.SIGTERM)
     assert running.ends() == 0, running.text
     assert "precision" in running.text

@@ -319,3 +319,12 @@ def test_another_mapping_is_another_spec_and_other_limits_are_not(tmp_path: Path
     limited = from_text(tmp_path, "[input]\nrejects_max_share = 0.9\n").spec()
     assert mapped.state_fingerprint() != default.state_fingerprint()
     assert limited == default
+
+
+def test_clashes_are_told_beside_faults_in_the_same_sections(tmp_path: Path) -> None:
+    text = (
+        '[input]\ntime_format = "rfc3399"\n[input.fields]\nevent_time = "t"\n[features]\nuse = ["merchant.count.1h"]\n'
+    )
+    faults = faults_of(tmp_path, text)
+    assert any(fault.startswith("input.time_format") for fault in faults), faults
+    assert any(fault.startswith("features.use") for fault in faults), faults
