@@ -115,6 +115,7 @@ class Show:
         if not asked():
             display.step("Letting the last transactions be decided")
             self._drain(asked)
+        self._scrape()
         for line in summary(picture):
             display.say(line)
         display.step("Ending")
