@@ -219,11 +219,10 @@ MODEL_KINDS = frozenset(
         FeatureKind.AMOUNT_TO_MEAN,
         FeatureKind.AMOUNT_DEVIATION,
         FeatureKind.AMOUNT_TO_MAX,
-        FeatureKind.NEW,
-        FeatureKind.DISTINCT,
         FeatureKind.SPEED_KMH,
     }
 )
+SELDOM_NEW = frozenset({"country", "device"})
 OWNERS = ("card", "customer")
 
 
@@ -231,15 +230,18 @@ def default_model_features(features: tuple[Feature, ...]) -> tuple[str, ...]:
     """The features that an anomaly model looks at when none is named: what compares a row with its own past.
 
     Totals of merchants and terminals say how large these are, not how odd the row is; hour and weekday make every
-    window shorter than a week look new. Both are for supervised heads. An owner's short counts tell bursts.
+    window shorter than a week look new; a new shop is no news. These are for supervised heads: a tree that splits on
+    them splits habits. An owner's short counts, and a device's, tell bursts.
     """
     owner = next((name for name in OWNERS if any(feature.entity == name for feature in features)), "")
     day = MS_PER_UNIT["d"]
     chosen = [
         feature.name
         for feature in features
-        if (feature.kind in MODEL_KINDS and feature.entity in ("", owner, "device"))
+        if (feature.kind in MODEL_KINDS and feature.entity in ("", owner))
+        or (feature.kind == FeatureKind.NEW and feature.entity == owner and feature.key in SELDOM_NEW)
         or (feature.kind == FeatureKind.COUNT and feature.entity == owner and feature.window_ms <= day)
+        or (feature.kind == FeatureKind.COUNT and feature.entity == "device" and feature.window_ms < day)
         or (feature.kind == FeatureKind.SUM and feature.entity == owner and feature.window_ms == day)
     ]
     return tuple(chosen) or tuple(feature.name for feature in features)
