@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
+from detector.kafka.errors import ConfigurationRefused
+
 # More processes of one application than this on one host are a mistake.
 INSTANCES_MAX = 256
 
@@ -23,7 +25,7 @@ class Instance:
 
     `instance_id` is the configured one, else the first free of `host-0`, `host-1` and so on, free meaning that no live
     process of this host holds its lock file in `folder`. The kernel drops the lock with the process, kill -9 included.
-    Raises OSError when the lock file cannot be written.
+    Raises ConfigurationRefused where no lock file can be written, or all are held.
     """
 
     def __init__(self, application_id: str, configured: str | None = None, folder: Path | None = None) -> None:
@@ -36,7 +38,13 @@ class Instance:
         for number in range(INSTANCES_MAX):
             name = f"{host}-{number}"
             path = folder / re.sub(r"[^\w.-]", "_", f"{application_id}-{name}.lock")
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                raise ConfigurationRefused(
+                    f"expected a lock file that can be written at {path}, found: {error.strerror}; "
+                    "set kafka.instance_id, or TMPDIR to another folder"
+                ) from error
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -44,7 +52,7 @@ class Instance:
                 continue
             self._lock = lock
             return name
-        raise OSError(
+        raise ConfigurationRefused(
             f"expected a free instance of {application_id} on {host}, found {INSTANCES_MAX} in use; "
             "set kafka.instance_id"
         )

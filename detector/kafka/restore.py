@@ -34,7 +34,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from detector.kafka import journal
 from detector.kafka.engine import Engine
 from detector.kafka.errors import ConfigurationRefused, HistoryLost
-from detector.kafka.journal import JournalRecord, SnapshotReference
+from detector.kafka.journal import JournalError, JournalRecord, SnapshotReference
 from detector.kafka.outbox import Ledger
 from detector.kafka.patience import Patience
 from detector.kafka.reader import LogReader
@@ -127,7 +127,13 @@ class Restorer:
                     last = messages[-1] if messages else last
                     yield
             if last is not None:
-                return journal.decode(last.value() or b"", f"{topic} partition {partition} offset {last.offset()}")
+                try:
+                    return journal.decode(last.value() or b"", f"{topic} partition {partition} offset {last.offset()}")
+                except JournalError as error:
+                    if not self._rebuild:
+                        raise
+                    log.warning("the journal cannot be read; rebuilding without it", why=str(error))
+                    return None
             if start == first:
                 break
             span *= 8
@@ -240,7 +246,7 @@ class Restorer:
             raise ConfigurationRefused(
                 f"expected the group's offset of {self._ledger.topic} partition {partition} to be {offset}, as in the "
                 f"journal, found {settled.committed}: it was moved from outside. Move it back, or start with --rebuild "
-                "to go on from there"
+                "to go on from there; what is read again is decided and published again, with the same ids"
             )
         return offset
 

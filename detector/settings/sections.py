@@ -273,6 +273,14 @@ class Settings(Section):
     http: Http = Field(default_factory=Http, description=Http.__doc__)
     log: Log = Field(default_factory=Log, description=Log.__doc__)
 
+    @model_validator(mode="after")
+    def _leaves_own_topics_alone(self) -> Settings:
+        own = {TOPICS[role].name.format(application_id=self.application_id) for role in ("journal", "snapshots")}
+        clash = sorted(own & set(dict(self.topics).values()))
+        if clash:
+            raise ValueError(f"topics: expected names other than the application's own, found {', '.join(clash)}")
+        return self
+
     @property
     def mapping(self) -> Mapping:
         """How the input's JSON becomes transactions."""

@@ -328,3 +328,8 @@ def test_clashes_are_told_beside_faults_in_the_same_sections(tmp_path: Path) -> 
     faults = faults_of(tmp_path, text)
     assert any(fault.startswith("input.time_format") for fault in faults), faults
     assert any(fault.startswith("features.use") for fault in faults), faults
+
+
+def test_the_application_s_own_topics_are_no_outputs(tmp_path: Path) -> None:
+    (fault,) = faults_of(tmp_path, 'application_id = "a"\n[topics]\nalerts = "a.journal"\n')
+    assert "a.journal" in fault
