@@ -40,6 +40,8 @@ from detector.kafka.tasks import Task
 CALL_TIMEOUT_S = 5.0
 # A call that has not even timed out by then never will.
 CALL_LOST_S = 8.0
+# Partitions that an admin client has just made are known to a producer within this time.
+UNKNOWN_PARTITION_S_MAX = 20.0
 # Fenced so often in so short a time means a twin with our transactional id, not an accident.
 FENCED_MAX, FENCED_WITHIN_S = 5, 60.0
 
@@ -174,7 +176,12 @@ class ExactlyOnce:
 
 
 def enqueue(producer: Producer, topic: str, message: OutMessage, partition: int, on_delivery: Any) -> None:
-    """`produce`, waiting while the client's queue is full. Raises KafkaException."""
+    """`produce`, waiting while the client's queue is full, or while it has yet to hear of a topic's new partitions.
+
+    The latter is no fault of the transaction's, and throwing a producer away in the middle of its requests can end the
+    process: librdkafka asserts on the answer that comes too late. Raises KafkaException.
+    """
+    until_s = time.monotonic() + UNKNOWN_PARTITION_S_MAX
     while True:
         try:
             producer.produce(
@@ -188,6 +195,11 @@ def enqueue(producer: Producer, topic: str, message: OutMessage, partition: int,
             return
         except BufferError:
             producer.poll(0.05)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or time.monotonic() > until_s:
+                raise
+            producer.list_topics(topic, CALL_TIMEOUT_S)
+            time.sleep(0.05)
 
 
 def flush_some(producer: Producer) -> None:

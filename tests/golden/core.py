@@ -62,7 +62,9 @@ def batch() -> TransactionBatch:
 def decisions(decided: DecisionBatch, amount: np.ndarray) -> dict[str, np.ndarray]:
     """What was decided, as arrays; reasons in words."""
     words = [
-        " | ".join(reason.text for reason in sentences(SPEC, decided.reasons.get(row, ()), float(amount[row])))
+        " | ".join(reason.text for reason in sentences(SPEC, decided.reasons[row], float(amount[row])))
+        if row in decided.reasons
+        else ""
         for row in range(len(decided))
     ]
     names = ("score", "risk", "verdict", "late", "features", "model_version")

@@ -115,7 +115,9 @@ def test_partitions_are_lost_to_another_while_frozen(kafka: str, topic_names: di
         time.sleep(1)
         first.thaw()
         wait_for_partitions(first, PARTITIONS // 2)
-        assert first.events("partitions lost") or first.events("transaction gone; restoring")
+        support.wait_for(
+            lambda: bool(first.events("partitions lost") or first.events("transaction gone; restoring")), 30, "lost"
+        )
         time.sleep(1)
     with Detector(kafka, topic_names) as detector:
         wait_settled(kafka, topic_names)
