@@ -20,7 +20,7 @@ EXIT_CODES = """
 \b
 Exit codes:
     0  done, or asked to stop
-    2  wrong usage of the command line
+    2  wrong usage of the command line, or an output that cannot be written
    65  input stopped: too many bad records, or history that is lost
    69  no broker, where waiting is off
    70  internal error

@@ -10,13 +10,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BufferedWriter
 from pathlib import Path
 from threading import Event
 from typing import Protocol
 
 from producers.encoding import Batch
 from producers.pace import Pace, Schedule
-from producers.publish import Publisher, PublishError
+from producers.publish import EX_CONFIG, Publisher, PublishError
 
 
 class Sink(Protocol):
@@ -68,26 +69,40 @@ class FileSink:
     def __init__(self, output: Path, labels_output: Path) -> None:
         self._file = output.open("wb")
         self._labels = labels_output.open("wb")
+        self._fault: PublishError | None = None
 
     def transactions(self, keys: Sequence[str | None], payloads: Sequence[bytes]) -> int:
         """One line each."""
-        self._file.writelines(payload + b"\n" for payload in payloads)
-        return len(payloads)
+        return self._write(self._file, payloads)
 
     def labels(self, keys: Sequence[str | None], payloads: Sequence[bytes]) -> int:
         """One line each."""
-        self._labels.writelines(payload + b"\n" for payload in payloads)
+        return self._write(self._labels, payloads)
+
+    def _write(self, file: BufferedWriter, payloads: Sequence[bytes]) -> int:
+        try:
+            file.writelines(payload + b"\n" for payload in payloads)
+        except OSError as error:
+            raise _unwritable(file, error) from error
         return len(payloads)
 
     def close(self) -> int:
-        """Closes both files."""
-        self._file.close()
-        self._labels.close()
+        """Closes both files; where there is no room for what they still hold, `fault` says so."""
+        for file in (self._file, self._labels):
+            try:
+                file.close()
+            except OSError as error:
+                self._fault = self._fault or _unwritable(file, error)
         return 0
 
     @property
-    def fault(self) -> None:
-        """Files fail by raising OSError."""
+    def fault(self) -> PublishError | None:
+        """What kept a file from being complete when it was closed."""
+        return self._fault
+
+
+def _unwritable(file: BufferedWriter, error: OSError) -> PublishError:
+    return PublishError(f"{file.name}: cannot be written to its end: {error.strerror}", EX_CONFIG)
 
 
 @dataclass(slots=True)

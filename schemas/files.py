@@ -27,6 +27,7 @@ import gzip
 import io
 import math
 import re
+import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -49,6 +50,8 @@ FORMATS = {
     ".ndjson": "jsonl",
 }
 CSV_DELIMITERS = ",;\t|"
+# What reading raises: gzip that is cut off, damaged or none, and any file that the system cannot give us.
+BROKEN = (EOFError, zlib.error, OSError)
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 # Numbers that people write and JSON does not know (+5, .5, 5.): rewritten; leading zeros stay text.
@@ -151,10 +154,11 @@ def _open_binary(path: Path) -> gzip.GzipFile | io.BufferedReader:
 
 
 def _csv_rows(path: Path, columns: Sequence[str] | None, text_columns: frozenset[str]) -> Iterator[bytes]:
-    with _open_binary(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-        line = 1
-        try:
+    line = 0
+    try:
+        with _open_binary(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
             first = text.readline()
+            line = 1
             if not first.strip():
                 raise FileError(f"{path}: expected a header line with column names, found none")
             delimiter = max(CSV_DELIMITERS, key=first.count)
@@ -170,10 +174,12 @@ def _csv_rows(path: Path, columns: Sequence[str] | None, text_columns: frozenset
                     raise FileError(f"{path}, line {line}: expected {len(header)} fields, found {len(row)}")
                 members = [key + value for at, key, is_text in wanted if (value := _csv_value(row[at], is_text))]
                 yield b"{" + b",".join(members) + b"}"
-        except UnicodeDecodeError as error:
-            raise FileError(f"{path}, after line {line}: expected UTF-8 text, found {error.reason}") from error
-        except csv.Error as error:
-            raise FileError(f"{path}, after line {line}: expected comma-separated values: {error}") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}, after line {line}: expected UTF-8 text, found {error.reason}") from error
+    except csv.Error as error:
+        raise FileError(f"{path}, after line {line}: expected comma-separated values: {error}") from error
+    except BROKEN as error:
+        raise _broken(path, line, error) from error
 
 
 def _csv_value(field: str, is_text: bool) -> bytes:
@@ -192,18 +198,26 @@ def _csv_value(field: str, is_text: bool) -> bytes:
 
 
 def _json_lines(path: Path, columns: Sequence[str] | None) -> Iterator[bytes]:
-    with _open_binary(path) as file:
-        for number, line in enumerate(file, start=1):
-            payload = line.strip()
-            if not payload:
-                continue
-            if columns is not None:
-                try:
-                    row = _DECODER.decode(payload)
-                except msgspec.MsgspecError as error:
-                    raise FileError(f"{path}, line {number}: expected a JSON object: {error}") from error
-                payload = _ENCODER.encode({name: row[name] for name in columns if name in row})
-            yield payload
+    number = 0
+    try:
+        with _open_binary(path) as file:
+            for number, line in enumerate(file, start=1):
+                payload = line.strip()
+                if not payload:
+                    continue
+                if columns is not None:
+                    try:
+                        row = _DECODER.decode(payload)
+                    except msgspec.MsgspecError as error:
+                        raise FileError(f"{path}, line {number}: expected a JSON object: {error}") from error
+                    payload = _ENCODER.encode({name: row[name] for name in columns if name in row})
+                yield payload
+    except BROKEN as error:
+        raise _broken(path, number, error) from error
+
+
+def _broken(path: Path, line: int, error: Exception) -> FileError:
+    return FileError(f"{path}, after line {line}: expected a file that can be read to its end: {error}")
 
 
 # Parquet
@@ -226,11 +240,18 @@ def _open_parquet(path: Path) -> Any:
 
 def _parquet(path: Path, columns: Sequence[str] | None, batch_rows: int) -> Iterator[list[bytes]]:
     with _open_parquet(path) as file:
-        names = _check_columns(path, columns, file.schema_arrow.names)
-        new_row = _row_type(names)
-        for batch in file.iter_batches(batch_size=batch_rows, columns=names):
-            values = [_column_values(path, name, batch.column(name)) for name in names]
-            yield list(map(_ENCODER.encode, map(new_row, *values))) if names else [b"{}"] * batch.num_rows
+        import pyarrow as pa
+
+        done = 0
+        try:
+            names = _check_columns(path, columns, file.schema_arrow.names)
+            new_row = _row_type(names)
+            for batch in file.iter_batches(batch_size=batch_rows, columns=names):
+                values = [_column_values(path, name, batch.column(name)) for name in names]
+                yield list(map(_ENCODER.encode, map(new_row, *values))) if names else [b"{}"] * batch.num_rows
+                done += batch.num_rows
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise FileError(f"{path}, after row {done}: expected a Parquet file in one piece: {error}") from error
 
 
 def _row_type(names: Sequence[str]) -> Callable[..., Any]:

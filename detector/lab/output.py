@@ -11,6 +11,7 @@ event time, risk, scores and late are null.
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -44,23 +45,46 @@ class Writer(Protocol):
 def opened(path: Path, members: Sequence[str]) -> Iterator[Writer]:
     """A writer of `path`, which appears, or is replaced, when the block ends without an exception.
 
-    Raises WrongUsage: unknown ending, no such folder, may not write; NotConfigured: Parquet without pyarrow.
+    Raises WrongUsage: unknown ending, no such folder, may not write, no space left; NotConfigured: Parquet without
+    pyarrow. Other errors of the block pass through.
     """
     kind = WRITERS.get(path.suffix.lower())
     if kind is None:
         raise WrongUsage(f"--output {path}: expected a name ending in one of {', '.join(WRITERS)}")
     hidden = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with hidden.open("wb") as file, closing(kind(file, tuple(f"score_{name}" for name in members))) as writer:
+        with (
+            io.BufferedWriter(_File(path, hidden)) as file,
+            closing(kind(file, tuple(f"score_{name}" for name in members))) as writer,
+        ):
             yield writer
         hidden.replace(path)
     except OSError as error:
         if error.filename != str(hidden):
             raise
-        raise WrongUsage(f"--output {path}: expected a place where it can be written: {error.strerror}") from error
+        raise _unwritable(path, error) from error
     finally:
         with suppress(OSError):
             hidden.unlink()
+
+
+class _File(io.FileIO):
+    """A new file whose failing writes name `path`, the name that it is to take."""
+
+    def __init__(self, path: Path, hidden: Path) -> None:
+        super().__init__(str(hidden), "wb")
+        self._path = path
+
+    def write(self, data: Any) -> int:
+        """As FileIO.write. Raises WrongUsage where there is no room."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> WrongUsage:
+    return WrongUsage(f"--output {path}: expected a place where it can be written: {error.strerror}")
 
 
 class ParquetWriter:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detector.codec.decode import Reject
 from detector.core.compile import compile_kernels
 from detector.lab.errors import InputStopped, NotConfigured, WrongUsage
 from detector.lab.fold import DecidedRows, Fold, fault
@@ -90,6 +91,7 @@ class _Replay:
             self._spent_s["wait for the file"] += time.perf_counter() - asked_s
             self._take(batch)
             asked_s = time.perf_counter()
+        self._rejects.end()
         return self._summary(time.perf_counter() - began_s)
 
     def _take(self, batch: list[bytes]) -> None:
@@ -119,25 +121,41 @@ class _Replay:
 
 
 class RejectWindow:
-    """The newest `rows` rows: more than `share_max` of a full window rejected, and the file is not ours."""
+    """The newest `rows` rows: more than `share_max` of a full window rejected, and the file is not ours.
+
+    No more is one of which not a row was accepted, however short. A `share_max` of 1 takes any file.
+    """
 
     def __init__(self, rows: int, share_max: float) -> None:
         self._rows, self._share_max = rows, share_max
         self._bad = np.zeros(0, np.bool_)
+        self._seen = self._accepted = 0
+        self._last: Reject | None = None
 
     def add(self, decided: DecidedRows) -> None:
         """The next rows. Raises InputStopped, with the last reject as an example."""
         bad = np.zeros(len(decided), np.bool_)
         bad[list(decided.rejects)] = True
+        self._seen += len(bad)
+        self._accepted += len(bad) - len(decided.rejects)
+        self._last = decided.rejects[max(decided.rejects)] if decided.rejects else self._last
         self._bad = np.concatenate([self._bad, bad])[-self._rows :]
         count = int(self._bad.sum())
         if len(self._bad) < self._rows or count <= self._share_max * self._rows:
             return
-        last = decided.rejects[max(decided.rejects)] if decided.rejects else None
+        raise self._stopped(f"expected at most {self._share_max:.0%} of {self._rows} rows to be rejects, found {count}")
+
+    def end(self) -> None:
+        """No row follows. Raises InputStopped where there were some, all of them rejects."""
+        if self._seen and not self._accepted and self._share_max < 1:
+            raise self._stopped(f"expected rows that are transactions, found that all {self._seen:,} are rejects")
+
+    def _stopped(self, what: str) -> InputStopped:
+        last = self._last
         example = f"; the last one: {last.reason.value}, {fault(last)}" if last else ""
-        raise InputStopped(
-            f"expected at most {self._share_max:.0%} of {self._rows} rows to be rejects, found {count}{example}. Check "
-            "input.fields and input.time_format against the file, or raise input.rejects_max_share. Nothing was written"
+        return InputStopped(
+            f"{what}{example}. Check input.fields and input.time_format against the file, or raise "
+            "input.rejects_max_share. Nothing was written"
         )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,19 +212,29 @@ def test_summary(config: Path, source: Path, tmp_path: Path, capfd: Any) -> None
         f"1,500 rows: {counts['alert']} alert, {counts['review']} review, {counts['pass']:,} pass, 2 rejected" in told
     )
     assert "1 late" in told
-    assert "over 2 day(s) with transactions from 2025-01-01 to 2025-01-02" in told
+    assert "over 2 day(s) that the stream was in, from 2025-01-01 to 2025-01-02" in told
     assert "rejected 1: wrong_type, first in row 701: amount: expected" in told
     assert "1 rows have no key" in told
     assert load(config, {}).spec(3).fingerprint() in told
 
 
-@pytest.mark.parametrize("spoil", ["rejects", "broken", "ending", "itself", "folder", "no time"])
+@pytest.mark.parametrize(
+    "spoil", ["rejects", "all rejects", "cut off", "broken", "ending", "itself", "folder", "no time"]
+)
 def test_a_replay_that_cannot_be_leaves_nothing(config: Path, source: Path, tmp_path: Path, spoil: str) -> None:
     output = tmp_path / "out.parquet"
     output.write_text("before")
     expected: type[Exception] = WrongUsage
     if spoil == "rejects":
         source.write_bytes(b"\n".join([*source.read_bytes().split(b"\n")[:100], *[b'{"at":"no"}'] * 2_000]))
+        expected = InputStopped
+    elif spoil == "all rejects":
+        source.write_bytes(b'{"at":"no"}\n' * 10)
+        expected = InputStopped
+    elif spoil == "cut off":
+        whole = gzip.compress(source.read_bytes())
+        source = tmp_path / "rows.jsonl.gz"
+        source.write_bytes(whole[: len(whole) // 2])
         expected = InputStopped
     elif spoil == "broken":
         source = tmp_path / "rows.parquet"
@@ -265,6 +278,34 @@ def test_too_many_rejects_says_what_to_check(config: Path, source: Path, tmp_pat
         replay.run(load(config, {}), source, tmp_path / "out.parquet")
     config.write_text(CONFIG.replace("[input.fields]", "[input]\nrejects_max_share = 1.0\n[input.fields]"))
     assert {row["verdict"] for row in run(config, source, tmp_path / "out.parquet")} == {"rejected"}
+
+
+def test_a_file_without_one_transaction_stops_however_short(config: Path, source: Path, tmp_path: Path) -> None:
+    source.write_bytes(b'{"at":"no"}\n' * 10)
+    with pytest.raises(InputStopped, match=r"all 10 are rejects; the last one: wrong_type, at: .* input\.fields"):
+        replay.run(load(config, {}), source, tmp_path / "out.parquet")
+    source.write_bytes(b'{"at":"no"}\n' * 9 + json.dumps(transaction(0)).encode())
+    verdicts = [row["verdict"] for row in run(config, source, tmp_path / "out.parquet")]
+    assert [verdict == "rejected" for verdict in verdicts] == [True] * 9 + [False]
+
+
+@pytest.mark.parametrize(("ending", "room"), [("jsonl", 2_000), ("csv", 100), ("parquet", 100), ("parquet", 20_000)])
+def test_a_full_disk_is_told_and_leaves_nothing(
+    config: Path, source: Path, tmp_path: Path, ending: str, room: int
+) -> None:
+    """As one, a limit on the size of files."""
+    output = tmp_path / f"out.{ending}"
+    limited = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}));"
+        "from detector.cli import main; main()"
+    )
+    arguments = ["replay", "--config", str(config), "--input", str(source), "--output", str(output)]
+    ended = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode == WrongUsage.exit_code, ended.stderr
+    assert f"--output {output}: expected a place where it can be written: File too large" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["detector.toml", "rows.jsonl"]
 
 
 def test_an_empty_file_gives_an_empty_one(config: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from producers.encoding import Batch
 from producers.pace import STALL_S, FlatOut, Pace, Rate, Schedule, Speed
+from producers.publish import PublishError
 from producers.run import FileSink, Tally, run
 
 
@@ -158,6 +159,23 @@ def test_a_stall_is_not_made_up_for_in_a_burst() -> None:
             clock.now_s += 30
     assert max(sizes) <= 100 * STALL_S
     assert clock.now_s - 100 == pytest.approx(30 + 2, abs=0.1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has a device that is always full")
+def test_a_full_disk_is_named_when_writing_and_when_closing(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.labels.jsonl"):
+        (tmp_path / name).symlink_to("/dev/full")
+    sink = FileSink(tmp_path / "a.jsonl", tmp_path / "a.labels.jsonl")
+    with pytest.raises(PublishError, match=r"a\.jsonl: cannot be written to its end: No space left") as caught:
+        sink.transactions([None], [bytes(1_000_000)])
+    assert caught.value.exit_code == 78
+    sink.close()
+    sink = FileSink(tmp_path / "b.jsonl", tmp_path / "a.labels.jsonl")
+    sink.labels([None], [b"{}"])
+    assert sink.fault is None
+    sink.close()
+    assert sink.fault is not None
+    assert "a.labels.jsonl: cannot be written" in str(sink.fault)
 
 
 def test_file_sink_writes_lines(tmp_path: Path) -> None:

@@ -171,6 +171,32 @@ def test_gzip_is_undone(tmp_path: Path) -> None:
     assert rows(path) == [b'{"a":1}', b'{"a":2}']
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_gzip_that_is_cut_off_damaged_or_none_is_named(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}.gz"
+    lines = b"a\n" + b"".join(b"%d\n" % (number * number) for number in range(50_000))
+    whole = gzip.compress(lines)
+    middle = len(whole) // 2
+    damaged = whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 100]) + whole[middle + 100 :]
+    wrong_sum = whole[:-8] + bytes(8)
+    for content in (whole[:middle], whole[:-4], lines, damaged, wrong_sum):
+        path.write_bytes(content)
+        with pytest.raises(FileError, match=rf"rows\.{ending}\.gz, after line \d+: expected"):
+            rows(path)
+
+
+def test_parquet_that_is_damaged_inside_is_named(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(1).integers(0, 50, 20_000)
+    columns = {"a": pa.array(numbers), "b": pa.array([f"row {number}" for number in numbers])}
+    path = parquet(tmp_path, columns, compression="snappy", row_group_size=5_000, use_dictionary=False)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    turned = bytes(255 - byte for byte in whole[middle : middle + 300])
+    path.write_bytes(whole[:middle] + turned + whole[middle + 300 :])
+    with pytest.raises(FileError, match=r"rows\.parquet, after row \d+: expected a Parquet file in one piece"):
+        rows(path)
+
+
 def test_limit_and_batches(tmp_path: Path) -> None:
     path = csv(tmp_path, "a\n" + "".join(f"{i}\n" for i in range(25)))
     assert [len(batch) for batch in payloads(path, batch_rows=10)] == [10, 10, 5]
