@@ -39,7 +39,7 @@ Exit codes:
   65  the file cannot be read as rows, or a record is too large
   69  the broker is away: with --no-wait, or stopped with records undelivered
   70  internal error
-  78  wrong configuration: Kafka options, missing topics, detector.toml
+  78  wrong configuration: Kafka options, missing topics, detector.toml, a file that cannot be written
 """
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     show_default=True,
     help="First day, UTC.",
 )
-@click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Same seed, same bytes.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="Same seed, same bytes.")
 @click.option("--count", type=click.IntRange(0), default=0, help="Stop after so many transactions; 0: by --days.")
 @click.option("--rate", type=click.FloatRange(0), default=0.0, help="Transactions a second of wall clock; 0: flat out.")
 @click.option(

@@ -92,7 +92,8 @@ class Encoder:
     def encode(self, rows: Rows, first_number: int, labelled: NDArray[np.bool_]) -> Batch:
         """Rows as payloads; ids count on from `first_number`; `labelled` (n,) says which rows get a label."""
         n = len(rows)
-        ids = [f"tx-{self._seed}-{number:09d}" for number in range(first_number, first_number + n)]
+        # The letter keeps seed and number apart: as one run of digits they may pass for a card number, and be masked.
+        ids = [f"tx-{self._seed}-n{number:09d}" for number in range(first_number, first_number + n)]
         cards: list[str] = self._cards[rows.card].tolist()
         customers: list[str] = self._customers[rows.customer].tolist()
         event_time_ms = rows.time_ms + self._start_ms

@@ -122,6 +122,21 @@ def test_a_traceparent_that_is_none_is_not_passed_on(value: bytes | None) -> Non
     assert "traceparent" not in dict(alert(headers=None).headers)
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [
+        "41111111111111114111111111111111-4111111111111111",
+        "0af7651916cd43dd8448eb211c80319c-4111111111111111",
+        "00000000000000004111111111111111-b7ad6b7169203331",
+        "aaaaaaaa4111111111111111bbbbbbbb-b7ad6b7169203331",
+    ],
+)
+def test_a_traceparent_that_holds_a_card_number_is_not_passed_on(ids: str) -> None:
+    message = alert(headers=[("traceparent", f"00-{ids}-01".encode())])
+    assert "traceparent" not in dict(message.headers)
+    assert not any(CARD in str(part) for part in (message.key, message.value, message.headers))
+
+
 def test_a_rerun_gives_equal_bytes() -> None:
     assert alert() == alert()
     assert alert(event_time_ms=TIME_MS) == alert()
@@ -138,7 +153,9 @@ def test_the_bytes_of_an_alert_are_pinned() -> None:
         b'"source":{"topic":"transactions","partition":3,"offset":42},"spec_fingerprint":"FINGERPRINT","model_version":7,'
         b'"card_id":"************1111","customer_id":"u ************1111","merchant_id":"****-****-****-1111",'
         b'"terminal_id":"************1111","device_id":"************1111","ip":"10.0.0.1","country":"FR","mcc":"5411",'
-        b'"channel":"************1111","reasons":[],"amount":412.0,"currency":"EUR"}'
+        b'"channel":"************1111","reasons":[{"code":"nothing_known","text":"nothing that the models look at is '
+        b'known of this transaction, which few transactions have in common","feature":"","value":null,"baseline":null,'
+        b'"rarity":null}],"amount":412.0,"currency":"EUR"}'
     )
 
 

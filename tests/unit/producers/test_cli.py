@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,20 @@ def test_input_faults_end_with_65(tmp_path: Path) -> None:
     result = invoke("replay", source, "--output", tmp_path / "out.jsonl")
     assert result.exit_code == 65
     assert "line 3: expected 2 fields" in result.output
+    cut_off = tmp_path / "rows.jsonl.gz"
+    cut_off.write_bytes(gzip.compress(b"".join(b'{"a":%d}\n' % (i * i) for i in range(10_000)))[:-100])
+    result = invoke("replay", cut_off, "--output", tmp_path / "out.jsonl")
+    assert result.exit_code == 65
+    assert "rows.jsonl.gz, after line " in result.output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has a device that is always full")
+def test_a_full_disk_ends_with_78(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").symlink_to("/dev/full")
+    result = invoke("simulate", *SMALL[:6], "--count", "5", "--output", tmp_path / "a.jsonl")
+    assert result.exit_code == 78
+    assert "a.jsonl: cannot be written to its end: No space left on device" in result.output
+    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -44,6 +45,13 @@ def stream(options: SimulatorOptions, rows_max: int = 10_000) -> tuple[list[byte
         [payload for batch in batches for payload in batch.label_payloads],
         [key for batch in batches for key in batch.keys],
     )
+
+
+def test_no_id_can_pass_for_a_card_number() -> None:
+    payloads, labels, _ = stream(replace(SMALL, world=replace(SMALL.world, seed=2**32 - 1), days=1))
+    texts = [value for row in map(msgspec.json.decode, [*payloads, *labels]) for value in row.values()]
+    runs = [re.sub(r"\W|_", "", text) for text in texts if isinstance(text, str)]
+    assert max(len(digits) for text in runs for digits in re.findall(r"\d+", text)) < 12
 
 
 def test_same_seed_same_bytes_however_cut() -> None:
