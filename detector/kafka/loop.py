@@ -4,8 +4,8 @@ Law: a record counts as processed when its transaction is committed, and not bef
 failed transaction; it restores every task that had records in it.
 
 One turn takes what is there, for at most one commit interval. While more than a whole batch is waiting, commits are let
-grow to `commit_rows_max` rows or `CATCH_UP_S`, for a commit costs milliseconds; else they are made `commit_interval_ms`
-after the first record, which is then the floor of latency for `read_committed` readers.
+grow to `commit_rows_max` rows or `CATCH_UP_S`, for a commit costs milliseconds; else one begins `commit_interval_ms`
+after the last one began, or as soon as there is a record, and takes what came in between.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from detector.settings import Settings
 
 # Rows of one turn: enough to spread a turn's fixed cost thin, few enough to stay in the processor's cache.
 BATCH_ROWS_MAX = 4_096
-CATCH_UP_S = 0.2
+CATCH_UP_S = 0.5
 IDLE_WAIT_S = 0.1
 RESTORES_AT_ONCE = 4
 # Within a revoke or a stop: time for the last commit and the snapshots, below any session timeout we allow.
@@ -66,6 +66,7 @@ class Loop:
         self._assignment = Assignment(settings.topics.transactions, self)
         self._tally = Tally()
         self._behind = False
+        self._commit_began_s = 0.0
         self._failed = False
         self._unsought: list[Task] = []
 
@@ -105,7 +106,7 @@ class Loop:
             messages = self._consumer.consume(BATCH_ROWS_MAX, 0.0)
         elif messages := self._consumer.consume(1, IDLE_WAIT_S):
             self._tally.first_s = time.monotonic()
-            messages += self._consumer.consume(BATCH_ROWS_MAX - 1, self._interval_s)
+            messages += self._consumer.consume(BATCH_ROWS_MAX - 1, max(0.0, self._due_s() - time.monotonic()))
         self._behind = len(messages) == BATCH_ROWS_MAX
         self._watch.spent("consume", time.thread_time() - cpu_s)
         return messages
@@ -173,7 +174,9 @@ class Loop:
         """Monotonic time of the next commit."""
         if self._tally.first_s is None:
             return 0.0
-        return self._tally.first_s + max(CATCH_UP_S if self._behind else 0.0, self._interval_s)
+        if self._behind:
+            return self._tally.first_s + max(CATCH_UP_S, self._interval_s)
+        return self._commit_began_s + self._interval_s
 
     def _due(self) -> bool:
         rows_due = self._tally.rows >= self._rows_max
@@ -182,6 +185,7 @@ class Loop:
     def _commit(self) -> None:
         """Settle all touched tasks; metrics only afterwards. Raises Rewind."""
         began_s, cpu_s = time.monotonic(), time.thread_time()
+        self._commit_began_s = began_s
         self._outbox.commit(self._assignment.touched(), self._consumer)
         tally, self._tally = self._tally, Tally()
         self._start_snapshots()

@@ -68,9 +68,12 @@ class Kafka(Section):
         default="exactly_once", description="Whether results and offsets are committed in one Kafka transaction."
     )
     commit_interval_ms: int = Field(
-        default=20, ge=1, le=60_000, description="Longest time between commits, ms; the floor of alert latency."
+        default=20,
+        ge=1,
+        le=60_000,
+        description="From the start of one commit to that of the next while records flow, ms; bounds alert latency.",
     )
-    commit_rows_max: int = Field(default=20_000, ge=1, le=1_000_000, description="Most rows a commit, rows.")
+    commit_rows_max: int = Field(default=100_000, ge=1, le=1_000_000, description="Most rows a commit, rows.")
     group_protocol: Literal["classic", "consumer"] = Field(
         default="classic", description="Rebalance protocol; `consumer` is KIP-848 and needs brokers from 4.0."
     )

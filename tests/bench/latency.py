@@ -93,8 +93,8 @@ def _read(bootstrap: str, topic: str, seen_s: dict[int, float], stop: threading.
     )
     consumer.subscribe([topic])
     while not stop.is_set():
-        for message in consumer.consume(500, 0.05):
-            if message.error() is None:
-                now_s = time.perf_counter()
-                seen_s[json.loads(message.value())["source"]["offset"]] = now_s
+        message = consumer.poll(0.1)  # `consume` would wait for a whole batch
+        if message is not None and message.error() is None:
+            now_s = time.perf_counter()
+            seen_s[json.loads(message.value() or b"")["source"]["offset"]] = now_s
     consumer.close()
