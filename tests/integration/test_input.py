@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import NewPartitions
 
 from detector.kafka.embedded import EmbeddedBroker
@@ -99,7 +100,14 @@ def test_partitions_are_added_while_it_runs(kafka: str, topic_names: dict[str, s
         wait_settled(kafka, topic_names)
         client = support.admin(kafka)
         client.create_partitions([NewPartitions(topic, 3)])[topic].result(30)
-        support.wait_for(lambda: len(support.end_offsets(kafka, topic)) == 3, 30, "new partitions")
+
+        def led() -> bool:
+            try:
+                return len(support.end_offsets(kafka, topic)) == 3
+            except KafkaException:  # a new partition has no leader at once
+                return False
+
+        support.wait_for(led, 30, "new partitions")
         support.produce(kafka, topic, numbers(300, 100), partitions=[0, 1, 2] * 100)
         wait_settled(kafka, topic_names)
         assert "more partitions" in detector.log
