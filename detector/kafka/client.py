@@ -101,8 +101,6 @@ def producer_config(settings: Settings, transactional_id: str | None, on_error: 
     config = {
         "compression.type": "lz4",
         "linger.ms": 1,
-        # A transaction that begins while the broker still writes the last one's markers is told to try again: soon.
-        "retry.backoff.ms": 5,
         "message.max.bytes": MESSAGE_BYTES_MAX,
         **base(settings, "producer"),
         "error_cb": on_error,
