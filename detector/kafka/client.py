@@ -57,8 +57,6 @@ def consumer_config(settings: Settings, on_error: ErrorCallback) -> dict[str, An
         "fetch.queue.backoff.ms": 5,
         # A topic that grows is noticed by the group within this time, rather than in five minutes.
         "topic.metadata.refresh.interval.ms": 30_000,
-        # Control records take offsets too: the end of the partition tells how far they reach.
-        "enable.partition.eof": True,
         # Above any commit or restore slice; a wait for the broker that is longer loses the partitions, no more.
         "max.poll.interval.ms": max(300_000, session_ms),
         **base(settings, "consumer"),

@@ -112,9 +112,8 @@ class Loop:
         return messages
 
     def _process(self, messages: list[Message]) -> None:
-        ends: dict[int, int] = {}
         if any(map(Message.error, messages)):
-            messages, ends = self._without_errors(messages)
+            messages = self._without_errors(messages)
         groups = [
             (task, group)
             for partition, group in (by_partition(messages) if messages else {}).items()
@@ -127,22 +126,12 @@ class Loop:
             self._tally.first_s = time.monotonic()
         for task, group in groups:
             self._fold(task, group)
-        for partition, end in ends.items():
-            self._pass_over(self._running(partition), end)
         if not self._assignment.touched():
             self._tally.first_s = None
 
     def _running(self, partition: int) -> Task | None:
         task = self._assignment.tasks.get(partition)
         return task if task is not None and task.phase is Phase.RUNNING else None
-
-    def _pass_over(self, task: Task | None, end: int) -> None:
-        """Up to the partition's end there is nothing but control records and what was aborted: that is settled too.
-
-        Else retention, having taken all that is older, would seem to have taken records that were never read.
-        """
-        if task is not None and end > task.next_offset:
-            task.next_offset, task.touched = end, True
 
     def _fold(self, task: Task, messages: list[Message]) -> None:
         """One micro-batch of one task: decode, step, publish. Raises Rewind, TooManyRejects."""
@@ -246,15 +235,10 @@ class Loop:
         task.touched, task.rows_since_snapshot, task.snapshot_taken_s = True, 0, began_s
         self._watch.snapshot(len(data), time.monotonic() - began_s)
 
-    def _without_errors(self, messages: list[Message]) -> tuple[list[Message], dict[int, int]]:
-        """The records among them, and the partitions that were read to their end, with it."""
-        ends: dict[int, int] = {}
+    def _without_errors(self, messages: list[Message]) -> list[Message]:
         for message in messages:
             error = message.error()
             if error is None:
-                continue
-            if error.code() == KafkaError._PARTITION_EOF:
-                ends[int(message.partition() or 0)] = int(message.offset() or 0)
                 continue
             if error.code() == KafkaError._AUTO_OFFSET_RESET:
                 raise HistoryLost(
@@ -265,7 +249,7 @@ class Loop:
             if error.fatal():
                 raise Stop(f"the consumer cannot go on: {error.name()}: {error.str()}")
             self._patience.failed("consume", error)
-        return [message for message in messages if message.error() is None], ends
+        return [message for message in messages if message.error() is None]
 
     # What the group calls back, from within consume() and close().
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from tests.integration import support
 from tests.integration.counting import numbers
@@ -154,24 +154,6 @@ def test_retention_shorter_than_two_snapshot_intervals_ends_with_78(kafka: str, 
         assert detector.ends() == 78
         assert "retention.ms=119000" in detector.log
         assert "snapshots.interval_s to 59" in detector.log
-
-
-def test_control_records_at_the_log_s_end_are_no_lost_history(kafka: str, topic_names: dict[str, str]) -> None:
-    """A transaction's marker takes the offset behind its last record; retention may take all that lies before it."""
-    topic = topic_names["transactions"]
-    support.create_topics(kafka, [topic], 1)
-    producer = Producer({"bootstrap.servers": kafka, "transactional.id": f"upstream-{topic}"})
-    producer.init_transactions(30)
-    for commit in (True, False):
-        producer.begin_transaction()
-        for number in numbers(200):
-            producer.produce(topic, number)
-        producer.flush(30)
-        producer.commit_transaction(30) if commit else producer.abort_transaction(30)
-    assert run(kafka, topic_names)[0] == 0
-    support.delete_records(kafka, topic, 0)
-    code, log, (restore,) = run(kafka, topic_names)
-    assert (code, restore["rows_replayed"], restore["offset"]) == (0, 0, 402), log
 
 
 def test_a_journal_that_cannot_be_read_can_be_rebuilt(kafka: str, one_partition: dict[str, str]) -> None:
