@@ -117,7 +117,7 @@ class Loop:
         groups = [
             (task, group)
             for partition, group in (by_partition(messages) if messages else {}).items()
-            if (task := self._running(partition)) is not None
+            if (task := self._assignment.tasks.get(partition)) is not None and task.phase is Phase.RUNNING
         ]
         # All, before anything can fail: their records are in our hands, and the client will not give them again.
         for task, _ in groups:
@@ -128,10 +128,6 @@ class Loop:
             self._fold(task, group)
         if not self._assignment.touched():
             self._tally.first_s = None
-
-    def _running(self, partition: int) -> Task | None:
-        task = self._assignment.tasks.get(partition)
-        return task if task is not None and task.phase is Phase.RUNNING else None
 
     def _fold(self, task: Task, messages: list[Message]) -> None:
         """One micro-batch of one task: decode, step, publish. Raises Rewind, TooManyRejects."""
