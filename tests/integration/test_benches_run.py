@@ -23,7 +23,7 @@ def bench(module: str, folder: Path, servers: str, *arguments: str) -> dict[str,
 
 def test_main_bench_writes_its_figures(kafka: str, tmp_path: Path) -> None:
     figures = bench(
-        *("main_bench", tmp_path, kafka, "--count", "40000", "--river-count", "3000", "--rounds", "1"),
+        *("main_bench", tmp_path, kafka, "--count", "300000", "--river-count", "3000", "--rounds", "1"),
         *("--latency-seconds", "4", "--latency-rate", "2000"),
     )
     for name in ("consume_per_s", "detector_per_s", "river_per_s", "latency_p50_ms", "latency_p99_ms"):

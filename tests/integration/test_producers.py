@@ -62,7 +62,7 @@ def by_partition(records: Sequence[Record]) -> dict[int, list[Record]]:
 
 def numbers(records: Sequence[Record]) -> list[int]:
     """The running number in each transaction's id."""
-    return [int(json.loads(record.value or b"")["transaction_id"].rsplit("-", 1)[1]) for record in records]
+    return [int(json.loads(record.value or b"")["transaction_id"].rsplit("n", 1)[1]) for record in records]
 
 
 def test_simulate_publishes_the_stream_keyed_by_card(kafka: str, topic_names: dict[str, str]) -> None:
