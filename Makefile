@@ -80,8 +80,9 @@ lock: ## renew the three locks within pyproject.toml's bounds (needs uv); UPGRAD
 	  --no-emit-index-url --no-header --constraint requirements.lock --output-file deploy/build.lock -
 
 lock-jars: install ## renew the pinned jars of the embedded broker (after changing its version)
-	@$(BIN)/python -m detector.kafka.embedded_jars > $(VENV)/jars.draft
-	@mv $(VENV)/jars.draft detector/kafka/embedded_jars.lock
+	@for version in 4.3.0 4.2.1; do \
+	  $(BIN)/python -m detector.kafka.embedded_jars $$version > $(VENV)/jars.draft && \
+	  mv $(VENV)/jars.draft detector/kafka/embedded_jars_$$version.lock || exit 1; done
 
 clean: ## remove what builds and tests left; .venv stays
 	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

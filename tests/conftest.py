@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from detector.kafka.embedded import EmbeddedBroker
-from detector.kafka.embedded_jars import class_path
+from detector.kafka.embedded_jars import KAFKA_VERSION_TO_KILL, Progress, class_path
 from tests.broker import ChosenBroker, chosen_broker
 
 _CHOSEN = pytest.StashKey[ChosenBroker]()
@@ -30,7 +30,11 @@ def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
 @pytest.fixture(scope="session")
 def broker_jars(say: Callable[[str], None]) -> list[Path]:
     """Jars of the embedded broker; the first run of all fetches them, visibly."""
-    return class_path(lambda text, done, total: say(f"{text}: {done}/{total}") if done % 10 == 0 else None)
+    return class_path(_progress(say))
+
+
+def _progress(say: Callable[[str], None]) -> Progress:
+    return lambda text, done, total: say(f"{text}: {done}/{total}") if done % 10 == 0 else None
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +46,10 @@ def kafka(pytestconfig: pytest.Config, say: Callable[[str], None]) -> Iterator[s
 
 
 @pytest.fixture
-def own_broker(broker_jars: list[Path]) -> Iterator[EmbeddedBroker]:
+def own_broker(say: Callable[[str], None]) -> Iterator[EmbeddedBroker]:
     """A broker for one test, which may kill and restart it."""
-    with EmbeddedBroker() as broker:
+    class_path(_progress(say), KAFKA_VERSION_TO_KILL)
+    with EmbeddedBroker(version=KAFKA_VERSION_TO_KILL) as broker:
         yield broker
 
 

@@ -43,7 +43,8 @@ class EmbeddedBroker:
 
     `folder`: where data and logs live; given, it is kept and can be opened again later; else a temporary one, removed
     at the end. `heap`: as Java's -Xmx. `fast_start`: Java flags for tests; False for benches. `progress`: told about
-    the first-time download. `properties`: further lines of `server.properties`. Not thread-safe: one owner.
+    the first-time download. `properties`: further lines of `server.properties`. `version`: one that has a lock file. Not
+    thread-safe: one owner.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class EmbeddedBroker:
         heap: str = "512m",
         progress: Progress | None = None,
         properties: Mapping[str, str] | None = None,
+        version: str = KAFKA_VERSION,
     ) -> None:
+        self._version = version
         self._given = Path(folder).resolve() if folder is not None else None
         self._folder: Path | None = None
         self._fast_start = fast_start
@@ -97,7 +100,7 @@ class EmbeddedBroker:
         """
         if self.running:
             return
-        jars = class_path(self._progress)
+        jars = class_path(self._progress, self._version)
         home = self._home()
         for part in ("data", "tmp"):
             (home / part).mkdir(parents=True, exist_ok=True)
@@ -116,7 +119,7 @@ class EmbeddedBroker:
             taken = "Address already in use" in tail or "BindException" in tail
             if not taken or attempt + 1 == _PORT_ATTEMPTS:
                 raise EmbeddedBrokerError(
-                    f"Apache Kafka {KAFKA_VERSION} at {self.bootstrap_servers} {why}. The end of its log:\n{tail}"
+                    f"Apache Kafka {self._version} at {self.bootstrap_servers} {why}. The end of its log:\n{tail}"
                 )
             time.sleep(0 if first else 1)  # first start: other ports; later: clients know this port, so wait for it
 

@@ -1,8 +1,8 @@
 """The jars of the embedded broker: fetched once, pinned by SHA-256, shared by all processes of a user.
 
-Contract: `class_path` returns jars whose bytes are the ones named in `embedded_jars.lock`, or raises. The folder that
-it returns is published by one rename after every jar has been checked, so that a reader sees all of it or nothing, and
-a file lock makes two first-time callers fetch once. An interrupted download goes on where it stopped.
+Contract: `class_path` returns jars whose bytes are the ones named in the lock file of the version, or raises. The
+folder that it returns is published by one rename after every jar has been checked, so that a reader sees all of it or
+nothing, and a file lock makes two first-time callers fetch once. An interrupted download goes on where it stopped.
 
 Two traps of the Maven resolver are avoided here. Its `build` asks for a second Java (11) just to sort jars into class
 path and module path; we fetch artifacts one by one instead. And coordinates resolved together can lower each other's
@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 KAFKA_VERSION = "4.3.0"
-_KAFKA = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
+# From 4.3.0 on (4.4.0 too) a broker that comes back may drop the markers of transactions that it was to finish
+# (KAFKA-20734): tests that kill the broker itself take the last version that does not.
+KAFKA_VERSION_TO_KILL = "4.2.1"
 _LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
-_LOCK_FILE = Path(__file__).with_name("embedded_jars.lock")
 _THREADS = 6  # polite to the repository, and three quarters of a jar's time is waiting
 _REQUEST_TIMEOUT_S = 30
 _ATTEMPTS = 3
@@ -64,16 +65,21 @@ def cache_folder(env: Mapping[str, str] = os.environ) -> Path:
     return base / "streaming-fraud-detector" / "jars"
 
 
-def class_path(progress: Progress | None = None) -> list[Path]:
+def lock_file(version: str = KAFKA_VERSION) -> Path:
+    """The pins of one version of the broker."""
+    return Path(__file__).with_name(f"embedded_jars_{version}.lock")
+
+
+def class_path(progress: Progress | None = None, version: str = KAFKA_VERSION) -> list[Path]:
     """Jars of the broker in the order of the lock file; fetched on first use (45 MB).
 
     Raises EmbeddedBrokerError when the extra `embedded` is missing, the repository cannot be reached or a jar's bytes
     are not the pinned ones.
     """
-    text = _LOCK_FILE.read_text(encoding="ascii")
+    text = lock_file(version).read_text(encoding="ascii")
     wanted = _read_pins(text)
     cache = cache_folder()
-    folder = cache / f"kafka-{KAFKA_VERSION}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    folder = cache / f"kafka-{version}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     jars = [folder / pin.file_name for pin in wanted]
     if all(jar.exists() for jar in jars):
         return jars
@@ -82,7 +88,7 @@ def class_path(progress: Progress | None = None) -> list[Path]:
         cache.mkdir(parents=True, exist_ok=True)
         with _only_one(cache / ".lock", report, len(wanted)):
             if not all(jar.exists() for jar in jars):
-                _fetch(wanted, cache / ".download", folder, report)
+                _fetch(version, wanted, cache / ".download", folder, report)
     except OSError as error:
         raise EmbeddedBrokerError(
             f"the broker's jars need a writable folder, {cache} is not ({error}): set DETECTOR_CACHE_DIR to another"
@@ -115,14 +121,14 @@ def stderr_progress() -> Progress:
     return report
 
 
-def pins() -> Iterator[Pin]:
-    """The lock file's content, resolved anew: Kafka with all that it needs, and the one jar that binds its logging."""
+def pins(version: str = KAFKA_VERSION) -> Iterator[Pin]:
+    """A lock file's content, resolved anew: Kafka with all that it needs, and the one jar that binds its logging."""
     folder = cache_folder() / ".pins"
     try:
         context = _maven(folder)
         from jgo.parse import Coordinate
 
-        names = (name.split(":") for name in (_KAFKA, _LOGGING))
+        names = (name.split(":") for name in (f"org.apache.kafka:kafka_2.13:{version}", _LOGGING))
         alone = (Coordinate(group, artifact, version, scope="compile") for group, artifact, version in names)
         kafka, logging = (context.resolver.resolve([context.create_dependency(coordinate)]) for coordinate in alone)
         needed = [
@@ -143,9 +149,9 @@ def _read_pins(text: str) -> list[Pin]:
     return [Pin(coordinate, digest.removeprefix("sha256:")) for coordinate, digest in lines]
 
 
-def _fetch(wanted: list[Pin], download: Path, folder: Path, report: Progress) -> None:
+def _fetch(version: str, wanted: list[Pin], download: Path, folder: Path, report: Progress) -> None:
     """Fetch every jar, check it, then publish the folder by one rename. `download` outlives a failure."""
-    text = f"Downloading Apache Kafka {KAFKA_VERSION} (once)"
+    text = f"Downloading Apache Kafka {version} (once)"
     report(text, 0, len(wanted))
     context = _maven(download / "maven")
     staged = download / "jars"
@@ -214,6 +220,7 @@ def _sha256(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(f"# Jars of Apache Kafka {KAFKA_VERSION}, each with the SHA-256 of its bytes. Made by `make lock-jars`.")
-    for entry in pins():
+    wanted_version = sys.argv[1]
+    print(f"# Jars of Apache Kafka {wanted_version}, each with the SHA-256 of its bytes. Made by `make lock-jars`.")
+    for entry in pins(wanted_version):
         print(f"{entry.coordinate} sha256:{entry.sha256}")

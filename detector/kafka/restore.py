@@ -49,6 +49,8 @@ OFFSETS_TIMEOUT_S = 5.0
 SETTLE_WAIT_S = 0.05
 # A commit takes two offsets of the journal, its record and the transaction's marker.
 JOURNAL_SPAN = 64
+# Above any transaction.timeout.ms of ours, and the broker's own clock for ending such transactions.
+HANGING_S = 90.0
 SAY_EVERY_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -111,10 +113,29 @@ class Restorer:
         committed = yield from self._committed(source)
         low = yield from self._offset(source, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
         end = yield from self._offset(book, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+        asked_s = time.monotonic()
         while (yield from self._offset(book, _LATEST, IsolationLevel.READ_COMMITTED)) < end:
+            asked_s = self._say_hanging(partition, asked_s)
             yield from _pause(SETTLE_WAIT_S)
         first = yield from self._offset(book, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
         return Settled(committed, (yield from self._newest(partition, first, end)), low)
+
+    def _say_hanging(self, partition: int, asked_s: float) -> float:
+        """A transaction may stay open for its timeout and no longer; else its marker was lost on the broker (KIP-664).
+
+        Only an administrator can end it, and what it wrote must not become visible: we wait. Returns `asked_s`, or now
+        when it has been said.
+        """
+        now_s = time.monotonic()
+        if now_s - asked_s < HANGING_S:
+            return asked_s
+        log.error(
+            "a transaction on the journal hangs; waiting for its end: see kafka-transactions.sh find-hanging and abort",
+            topic=self._ledger.journal_topic,
+            partition=partition,
+            waited_s=round(now_s - asked_s),
+        )
+        return now_s
 
     def _newest(self, partition: int, first: int, end: int) -> Generator[None, None, JournalRecord | None]:
         """The last journal record below `end`, walking back from it."""

@@ -102,7 +102,7 @@ def detector(folder: Path, bootstrap: str, topic: str, count: int, round_: int) 
             if key.startswith("detector_step_cpu_seconds_total{")
         }
         if done == first[1]:
-            raise SystemExit(f"expected to see the detector at work, found all of {count:,} done at once: raise --count")
+            raise SystemExit(f"expected to see the detector at work, found all {count:,} done at once: raise --count")
         return {"records": done - first[1], "seconds": now_s - first[0], "all": done, **steps}
 
 

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from detector.kafka.embedded import EmbeddedBroker
+from detector.kafka.embedded_jars import KAFKA_VERSION_TO_KILL
 from tests.integration import support
 from tests.integration.payments import KEPT, alerts, transactions, write
 from tests.integration.process import Detector
@@ -95,7 +96,7 @@ class Storm:
 
 def storm(folder: Path, seconds: float, seed: int) -> tuple[bool, dict[str, int]]:
     """Whether both topics are equal, and how many faults of each kind there were (alerts compared under `alerts`)."""
-    with EmbeddedBroker() as calm, EmbeddedBroker() as rough:
+    with EmbeddedBroker() as calm, EmbeddedBroker(version=KAFKA_VERSION_TO_KILL) as rough:
         for broker in (calm, rough):
             support.create_topics(broker.bootstrap_servers, [NAMES["transactions"]], PARTITIONS, KEPT)
         raging = Storm(rough, seed)

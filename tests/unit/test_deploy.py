@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
+from detector.kafka.embedded_jars import lock_file
 from tests.unit.deployment import (
     COMPOSE,
     DOCKERFILE,
@@ -90,7 +91,7 @@ def test_compose_hardens_our_own_containers() -> None:
 
 def test_compose_broker_is_the_one_that_is_tested() -> None:
     version = SERVICES["kafka"]["image"].split(":")[1]
-    lock = (ROOT / "detector" / "kafka" / "embedded_jars.lock").read_text(encoding="utf-8")
+    lock = lock_file().read_text(encoding="utf-8")
     assert f"kafka-clients-{version}.jar" in lock or f"kafka-clients:{version}" in lock or f"/{version}/" in lock
 
 
@@ -190,7 +191,7 @@ def test_image_copies_what_exists_and_reaches_the_builder() -> None:
     for source in copied:
         assert (ROOT / source).exists(), source
         assert _kept_by_dockerignore(source), f"{source} is left out by .dockerignore"
-    for name in ("detector/cli.py", "schemas/alert.py", "detector/kafka/embedded_jars.lock"):
+    for name in ("detector/cli.py", "schemas/alert.py", "detector/kafka/embedded_jars_4.3.0.lock"):
         assert _kept_by_dockerignore(name)
     for name in (".git/config", ".venv/bin/python", "tests/unit/test_deploy.py", "detector/core/__pycache__/x.pyc"):
         assert not _kept_by_dockerignore(name)

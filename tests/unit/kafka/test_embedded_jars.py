@@ -34,8 +34,8 @@ def half_fetched(broker_jars: list[Path], tmp_path: Path, monkeypatch: pytest.Mo
     return tmp_path
 
 
-def _pins() -> list[embedded_jars.Pin]:
-    return embedded_jars._read_pins(embedded_jars._LOCK_FILE.read_text())
+def _pins(version: str = embedded_jars.KAFKA_VERSION) -> list[embedded_jars.Pin]:
+    return embedded_jars._read_pins(embedded_jars.lock_file(version).read_text())
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,12 @@ def test_the_cache_is_where_the_user_says(env: dict[str, str], folder: Path) -> 
     assert cache_folder(env) == folder
 
 
-def test_the_clients_are_those_of_the_broker() -> None:
+@pytest.mark.parametrize("version", [embedded_jars.KAFKA_VERSION, embedded_jars.KAFKA_VERSION_TO_KILL])
+def test_the_clients_are_those_of_the_broker(version: str) -> None:
     """Coordinates resolved together would lower them to the version that another artifact asks for."""
-    versions = dict(pin.coordinate.rsplit(":", 1) for pin in _pins())
+    versions = dict(pin.coordinate.rsplit(":", 1) for pin in _pins(version))
     of_kafka = {version for name, version in versions.items() if name.startswith("org.apache.kafka:")}
-    assert of_kafka == {embedded_jars.KAFKA_VERSION}
+    assert of_kafka == {version}
     assert "org.apache.logging.log4j:log4j-slf4j-impl" in versions
 
 
