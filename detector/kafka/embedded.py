@@ -43,7 +43,7 @@ class EmbeddedBroker:
 
     `folder`: where data and logs live; given, it is kept and can be opened again later; else a temporary one, removed
     at the end. `heap`: as Java's -Xmx. `fast_start`: Java flags for tests; False for benches. `progress`: told about
-    the first-time download. `properties`: further lines of `server.properties`. `version`: one that has a lock file. Not
+    the first-time download. `properties`: further lines of `server.properties`. `version`: one with a lock file. Not
     thread-safe: one owner.
     """
 
