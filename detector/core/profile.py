@@ -72,6 +72,13 @@ def bin_edges() -> NDArray[np.float64]:
     return np.concatenate([-above[::-1], above])
 
 
+def cumulated(histogram: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts below each edge, (f, BINS + 1), of a histogram (f, BINS)."""
+    below = np.zeros((len(histogram), BINS + 1), np.int64)
+    np.cumsum(histogram, axis=1, out=below[:, 1:])
+    return below
+
+
 @njit(cache=True, nogil=True)
 def quantile_kernel(cumulated, edges, share):
     """The value below which `share` of the counted values lie, linear inside a bin; 0.0 when nothing was counted.
