@@ -9,8 +9,7 @@ import sys
 def test_the_service_starts_without_river_and_scikit_learn() -> None:
     program = (
         "import sys; import detector.kafka.service, detector.lab.replay, detector.cli; "
-        "sys.exit(', '.join({'river', 'sklearn', 'narwhals'} & set(sys.modules)))"
+        "print(sorted({'river', 'sklearn', 'narwhals'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    assert done.returncode == 0
+    assert (done.stdout, done.stderr) == ("[]\n", "")
