@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from detector.core import spec as spec_
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
-from detector.core.threads import in_two
 
 SIZE_LIMIT_SHARE = 0.1  # the paper's: a node with less of the window's mass ends the walk
 PADDING = 0.15  # river's: splits keep away from the edges of their half-space
@@ -33,6 +32,7 @@ BULK_WIDTHS = 4.0
 WINDOW, FILLED, REFERENCE_ROWS, PIVOTS, SAME_SCALE = range(5)
 
 Arrays = dict[str, NDArray[Any]]
+Trace = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,14 @@ class HalfSpaceForest:
         self._edges = bin_edges()
 
     def new_arrays(self) -> Arrays:
-        """The state before the first row. `scale` float64 (4, m): center and width of the reference, of the latest."""
-        shape = (self.spec.trees, self.splits.nodes)
+        """The state before the first row.
+
+        `scale` float64 (4, m): center and width of the reference, of the latest. `reference`, `latest` int32 (trees,
+        leaves): masses of the leaves; those of inner nodes are sums. Two tables are what `reference` comes to: `path`
+        int64 (trees, leaves), what a row that ends in a leaf scores, and `heavier` bool (trees, inner), whether the
+        right child has more mass.
+        """
+        trees, leaves = self.spec.trees, 2**self.splits.height
         scale = np.zeros((4, len(self.columns)))
         scale[1] = scale[3] = 1.0
         counter = np.zeros(5, np.int64)
@@ -95,8 +101,10 @@ class HalfSpaceForest:
         return {
             "counter": counter,
             "scale": scale,
-            "reference": np.zeros(shape, np.int32),
-            "latest": np.zeros(shape, np.int32),
+            "reference": np.zeros((trees, leaves), np.int32),
+            "latest": np.zeros((trees, leaves), np.int32),
+            "path": np.zeros((trees, leaves), np.int64),
+            "heavier": np.zeros((trees, leaves - 1), np.bool_),
         }
 
     def rows_to_pivot(self, arrays: Arrays) -> int:
@@ -111,51 +119,48 @@ class HalfSpaceForest:
         """How many times the masses changed hands: the version of the model that scores."""
         return int(arrays["counter"][PIVOTS])
 
-    def score_then_learn(
-        self, arrays: Arrays, features: NDArray[np.float64], late: NDArray[np.bool_], score: NDArray[np.float64]
-    ) -> None:
-        """Score rows (n, f) into `score` (n,) by the reference, and count those not late into the latest profile.
+    def score(self, arrays: Arrays, features: NDArray[np.float64], score: NDArray[np.float64]) -> Trace:
+        """Score rows (n, f) into `score` (n,) by the reference; 0 until there is one.
 
-        The caller hands over at most `rows_to_pivot` learnable rows. Scores are 0 until a reference exists.
+        Returns the leaves that they end in, int32 (trees, n); None where the latest profile has another scale, so that
+        they end elsewhere there, or where nothing scores yet.
         """
-        counter = arrays["counter"]
-        scale = arrays["scale"]
-        z_learn = np.empty((len(features), len(self.columns)))
-        squash_kernel(features, self.columns, scale[2], scale[3], z_learn)
-        z_score = z_learn
-        if not counter[SAME_SCALE]:
-            z_score = np.empty_like(z_learn)
-            squash_kernel(features, self.columns, scale[0], scale[1], z_score)
-        self.walk(arrays, z_score, z_learn, late, score)
-        counter[FILLED] += np.count_nonzero(~late)
-
-    def walk(
-        self,
-        arrays: Arrays,
-        z_score: NDArray[np.float64],
-        z_learn: NDArray[np.float64],
-        late: NDArray[np.bool_],
-        score: NDArray[np.float64],
-    ) -> None:
-        """The same on rows already scaled to the unit cube; `z_score is z_learn` saves a walk."""
-        rows = int(arrays["counter"][REFERENCE_ROWS])
-        half = self.spec.trees // 2
-        mass = np.zeros((2, len(z_score)), np.int64)
-        splits, reference, latest = self.splits, arrays["reference"], arrays["latest"]
-
-        def some(trees: slice, mass: NDArray[np.int64]) -> None:
-            parts = splits.feature[trees], splits.threshold[trees], reference[trees]
-            if z_score is z_learn:
-                both_kernel(z_score, late, *parts, latest[trees], rows, mass)
-            else:
-                score_kernel(z_score, *parts, rows, mass)
-                learn_kernel(z_learn, late, *parts, latest[trees])
-
-        in_two(lambda: some(slice(half), mass[0]), lambda: some(slice(half, None), mass[1]), len(z_score))
-        if rows:
-            score[:] = 1.0 - mass.sum(axis=0) / float(self.spec.trees * rows * splits.nodes)
-        else:
+        counter, scale = arrays["counter"], arrays["scale"]
+        if not counter[REFERENCE_ROWS]:
             score[:] = 0.0
+            return None
+        leaves = self.walk(arrays, self._scaled(features, scale[0], scale[1]), score)
+        return leaves if counter[SAME_SCALE] else None
+
+    def learn(self, arrays: Arrays, features: NDArray[np.float64], trace: Trace, taken: NDArray[np.bool_]) -> None:
+        """Count the `taken` (n,) of the rows that gave `trace` into the latest profile, `rows_to_pivot` at most."""
+        if trace is None:
+            scale = arrays["scale"]
+            trace = self.walk(arrays, self._scaled(features, scale[2], scale[3]), np.empty(len(features)))
+        self.count(arrays, trace, taken)
+
+    def _scaled(
+        self, features: NDArray[np.float64], center: NDArray[np.float64], width: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The columns looked at, in the unit cube: float64 (m, n)."""
+        z = np.empty((len(self.columns), len(features)))
+        squash_kernel(features, self.columns, center, width, z)
+        return z
+
+    def walk(self, arrays: Arrays, z: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.int32]:
+        """The same on rows already scaled to the unit cube, `z` float64 (m, n): fills `score`, returns the leaves."""
+        splits = self.splits
+        leaf = np.empty((self.spec.trees, z.shape[1]), np.int32)
+        mass = np.zeros(z.shape[1], np.int64)
+        walk_kernel(z, splits.feature, splits.threshold, splits.height, arrays["heavier"], arrays["path"], leaf, mass)
+        rows = int(arrays["counter"][REFERENCE_ROWS])
+        score[:] = 1.0 - mass / float(self.spec.trees * rows * splits.nodes) if rows else 0.0
+        return leaf
+
+    def count(self, arrays: Arrays, leaf: NDArray[np.int32], taken: NDArray[np.bool_]) -> None:
+        """Add the taken rows to the masses of their leaves."""
+        count_kernel(leaf, taken, arrays["latest"])
+        arrays["counter"][FILLED] += np.count_nonzero(taken)
 
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64]) -> None:
         """At the window's edge: latest becomes reference, and the scale follows the profile where it has moved.
@@ -167,8 +172,7 @@ class HalfSpaceForest:
         scale_kernel(cumulated[self.profiled], self._edges, center, width)
         width *= BULK_WIDTHS
         if counter[PIVOTS] > 0:
-            arrays["reference"][:] = arrays["latest"]
-            counter[REFERENCE_ROWS] = counter[FILLED]
+            self.freeze(arrays)
             scale[:2] = scale[2:]
         if counter[PIVOTS] == 0 or moved(scale[2], scale[3], center, width):
             scale[2], scale[3] = center, width
@@ -177,6 +181,13 @@ class HalfSpaceForest:
         counter[FILLED] = 0
         counter[PIVOTS] += 1
         counter[WINDOW] = min(2 * counter[WINDOW], self.spec.window_rows)
+
+    def freeze(self, arrays: Arrays) -> None:
+        """The latest masses become the reference, with the tables that are read from it."""
+        arrays["reference"][:] = arrays["latest"]
+        arrays["counter"][REFERENCE_ROWS] = arrays["counter"][FILLED]
+        limit = SIZE_LIMIT_SHARE * arrays["counter"][FILLED]
+        freeze_kernel(arrays["reference"], limit, arrays["path"], arrays["heavier"])
 
     def merge(self, one: Arrays, other: Arrays) -> Arrays:
         """What two streams learned since they shared a reference, together (law: mass adds).
@@ -206,78 +217,68 @@ def moved(
 
 
 @njit(cache=True, nogil=True)
-def child_kernel(node, value, threshold, reference):
-    """The child that a value falls in; a missing one follows the heavier child of the reference profile."""
-    left = 2 * node + 1
-    if np.isnan(value):
-        return left + 1 if reference[left] < reference[left + 1] else left
-    return left if value < threshold else left + 1
+def walk_kernel(z, feature, threshold, height, heavier, path, leaf, mass):
+    """Fill `leaf` (trees, n) and add what the leaves score to `mass` int64 (n,).
 
-
-@njit(cache=True, nogil=True)
-def both_kernel(z, late, feature, threshold, reference, latest, rows, mass):
-    """Score and learn in one walk, tree by tree so that a tree stays in the cache. `mass` int64 (n,) adds up."""
+    Tree by tree, so that a tree stays in the cache, and without a branch. A missing value follows the heavier child of
+    the reference profile.
+    """
     inner = feature.shape[1]
-    limit = SIZE_LIMIT_SHARE * rows
     for tree in range(len(feature)):
-        masses = reference[tree]
-        counts = latest[tree]
-        splits = threshold[tree]
         columns = feature[tree]
-        for i in range(len(z)):
-            learn = not late[i]
-            scoring = rows > 0
-            node = 0
-            weight = 1
-            while node < inner:
-                if scoring:
-                    mass[i] += np.int64(masses[node]) * weight
-                    scoring = masses[node] >= limit
-                    weight <<= 1
-                if learn:
-                    counts[node] += 1
-                elif not scoring:
-                    break
-                node = child_kernel(node, z[i, columns[node]], splits[node], masses)
-            if node >= inner:
-                if scoring:
-                    mass[i] += np.int64(masses[node]) * weight
-                if learn:
-                    counts[node] += 1
+        splits = threshold[tree]
+        heavy = heavier[tree]
+        scores = path[tree]
+        leaves = leaf[tree]
+        leaves[:] = 0
+        for _ in range(height):  # level by level: rows wait for memory together
+            for i in range(z.shape[1]):
+                node = leaves[i]
+                value = z[columns[node], i]
+                right = (value >= splits[node]) | (np.isnan(value) & heavy[node])
+                leaves[i] = 2 * node + 1 + right
+        for i in range(z.shape[1]):
+            leaves[i] -= inner
+            mass[i] += scores[leaves[i]]
 
 
 @njit(cache=True, nogil=True)
-def score_kernel(z, feature, threshold, reference, rows, mass):
-    """Score by the reference alone."""
-    if rows == 0:
-        return
-    inner = feature.shape[1]
-    limit = SIZE_LIMIT_SHARE * rows
-    for tree in range(len(feature)):
-        for i in range(len(z)):
-            node = 0
-            weight = 1
-            while node < inner:
-                here = np.int64(reference[tree, node])
-                mass[i] += here * weight
-                if here < limit:
-                    break
-                weight <<= 1
-                node = child_kernel(node, z[i, feature[tree, node]], threshold[tree, node], reference[tree])
-            if node >= inner:
-                mass[i] += np.int64(reference[tree, node]) * weight
+def count_kernel(leaf, taken, latest):
+    """Count rows into the leaves of the latest profile."""
+    for tree in range(len(leaf)):
+        counts = latest[tree]
+        leaves = leaf[tree]
+        for i in range(len(taken)):
+            counts[leaves[i]] += taken[i]
 
 
 @njit(cache=True, nogil=True)
-def learn_kernel(z, late, feature, threshold, reference, latest):
-    """Count rows into the latest profile alone."""
-    inner = feature.shape[1]
-    for tree in range(len(feature)):
-        for i in range(len(z)):
-            if late[i]:
-                continue
-            node = 0
-            while node < inner:
-                latest[tree, node] += 1
-                node = child_kernel(node, z[i, feature[tree, node]], threshold[tree, node], reference[tree])
-            latest[tree, node] += 1
+def freeze_kernel(reference, limit, path, heavier):
+    """What each leaf scores: masses times two to the depth, summed along its way, until a mass lies below `limit`."""
+    leaves = reference.shape[1]
+    inner = leaves - 1
+    mass = np.zeros(inner + leaves, np.int64)
+    score = np.zeros(inner + leaves, np.int64)
+    ended = np.zeros(inner + leaves, np.bool_)
+    for tree in range(len(reference)):
+        for node in range(inner + leaves - 1, -1, -1):
+            if node >= inner:
+                mass[node] = reference[tree, node - inner]
+            else:
+                mass[node] = mass[2 * node + 1] + mass[2 * node + 2]
+                heavier[tree, node] = mass[2 * node + 1] < mass[2 * node + 2]
+        weight = np.int64(1)
+        last = 0  # of its level
+        for node in range(inner + leaves):
+            if node > last:
+                weight *= 2
+                last = 2 * last + 2
+            above = (node - 1) // 2
+            if node == 0:
+                score[0], ended[0] = mass[0], mass[0] < limit
+            elif ended[above]:
+                score[node], ended[node] = score[above], True
+            else:
+                score[node], ended[node] = score[above] + mass[node] * weight, mass[node] < limit
+        for node in range(inner, inner + leaves):
+            path[tree, node - inner] = score[node]

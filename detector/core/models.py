@@ -16,6 +16,7 @@ from detector.core.half_space_trees import HalfSpaceForest
 from detector.core.spec import Spec, default_model_features
 
 Arrays = dict[str, NDArray[Any]]
+Trace = Any  # what a member keeps of a row between scoring and learning it
 
 
 class Member(Protocol):
@@ -47,12 +48,18 @@ class Member(Protocol):
         """Pivots so far: the version of what scores."""
         ...
 
-    def score_then_learn(
-        self, arrays: Arrays, features: NDArray[np.float64], late: NDArray[np.bool_], score: NDArray[np.float64]
-    ) -> None:
-        """Score rows (n, f) into `score` (n,) by what is frozen, then learn those that are not late.
+    def score(self, arrays: Arrays, features: NDArray[np.float64], score: NDArray[np.float64]) -> Trace:
+        """Score rows (n, f) into `score` (n,) by what is frozen; NaN is a missing value.
 
-        At most `rows_to_pivot` rows are handed over; NaN is a missing value.
+        Changes nothing in `arrays`, so two threads may score different rows at once. Returns what `learn` need not work
+        out again.
+        """
+        ...
+
+    def learn(self, arrays: Arrays, features: NDArray[np.float64], trace: Trace, taken: NDArray[np.bool_]) -> None:
+        """Learn the rows that are `taken` (n,), at most `rows_to_pivot` of them.
+
+        `trace` is what `score` returned for just these rows since the last pivot.
         """
         ...
 

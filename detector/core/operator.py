@@ -7,6 +7,8 @@ segment everything that scores is frozen, and what decides goes row by row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +16,10 @@ from detector.core import budget, fusion, profile
 from detector.core.batch import DecisionBatch, TransactionBatch, Verdict
 from detector.core.explain import explain
 from detector.core.features import entity_features, row_features
+from detector.core.models import Arrays, Member, Trace
 from detector.core.spec import Spec
 from detector.core.state import TaskState
-from detector.core.threads import in_two
+from detector.core.threads import SHARED_ROWS_MIN, in_two
 
 
 def step(spec: Spec, state: TaskState, batch: TransactionBatch) -> DecisionBatch:
@@ -40,8 +43,7 @@ def step(spec: Spec, state: TaskState, batch: TransactionBatch) -> DecisionBatch
     while start < rows:
         stop = min(rows, start + min(member.rows_to_pivot(arrays) for member, arrays in members))
         part = slice(start, stop)
-        for position, (member, arrays) in enumerate(members):
-            member.score_then_learn(arrays, features[part], late[part], decided.score[position, part])
+        traces = score(members, features[part], decided.score[:, part])
         decide(spec, state, batch.event_time_ms[part], tie_break[part], decided, part)
         for row in (np.flatnonzero(decided.verdict[part] == Verdict.ALERT) + start).tolist():
             decided.reasons[row] = explain(
@@ -53,7 +55,7 @@ def step(spec: Spec, state: TaskState, batch: TransactionBatch) -> DecisionBatch
                 state.reference,
                 state.plan.edges,
             )
-        learn(state, bits[part], late[part])
+        learn(state, features[part], bits[part], traces, late[part], ~late[part])
         start = stop
     return decided
 
@@ -93,6 +95,23 @@ def features_of(
     return features
 
 
+def score(
+    members: Sequence[tuple[Member, Arrays]], features: NDArray[np.float64], scores: NDArray[np.float64]
+) -> list[tuple[slice, list[Trace]]]:
+    """Score one segment (n, f) into `scores` (members, n); what members keep for learning, by runs of rows."""
+    rows = len(features)
+    runs = [slice(0, rows)] if rows < SHARED_ROWS_MIN else [slice(0, rows // 2), slice(rows // 2, rows)]
+    traces: list[tuple[slice, list[Trace]]] = [(run, []) for run in runs]
+
+    def fill(some: list[tuple[slice, list[Trace]]]) -> None:
+        for run, found in some:
+            for position, (member, arrays) in enumerate(members):
+                found.append(member.score(arrays, features[run], scores[position, run]))
+
+    in_two(lambda: fill(traces[:1]), lambda: fill(traces[1:]), rows)
+    return traces
+
+
 def decide(
     spec: Spec,
     state: TaskState,
@@ -123,14 +142,30 @@ def decide(
     )
 
 
-def learn(state: TaskState, bits: NDArray[np.int32], late: NDArray[np.bool_]) -> None:
-    """Count one segment into the feature profile; where a member's window is full, freeze the profile and pivot."""
+def learn(
+    state: TaskState,
+    features: NDArray[np.float64],
+    bits: NDArray[np.int32],
+    traces: Sequence[tuple[slice, list[Trace]]],
+    late: NDArray[np.bool_],
+    taken: NDArray[np.bool_],
+) -> None:
+    """Take one segment in; where a member's window is full, freeze the profile and pivot.
+
+    The feature profile counts what is not late, the members learn what is taken.
+    """
     profile.learn_kernel(bits, late, state.counted, state.histogram)
-    due = [
-        (member, arrays)
-        for member, arrays in zip(state.plan.members, state.members, strict=True)
-        if member.rows_to_pivot(arrays) <= 0
-    ]
+    members = list(zip(state.plan.members, state.members, strict=True))
+
+    def fill(positions: range) -> None:
+        for position in positions:
+            member, arrays = members[position]
+            for run, found in traces:
+                member.learn(arrays, features[run], found[position], taken[run])
+
+    # Members share nothing: each has its arrays.
+    in_two(lambda: fill(range(0, len(members), 2)), lambda: fill(range(1, len(members), 2)), len(features))
+    due = [(member, arrays) for member, arrays in members if member.rows_to_pivot(arrays) <= 0]
     if due:
         np.cumsum(state.histogram, axis=1, out=state.reference[:, 1:])
         for member, arrays in due:

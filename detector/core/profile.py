@@ -126,12 +126,13 @@ def scale_kernel(cumulated, edges, center, width):
 def squash_kernel(values, columns, center, width, out):
     """Scale to (0, 1), monotone, linear in the bulk: ½ + ½·u / (1 + |u|), u = (value − center) / width; NaN stays.
 
-    `values` float64 (n, f), `columns` int64 (m,), `out` float64 (n, m).
+    `values` float64 (n, f), `columns` int64 (m,), `out` float64 (m, n), column by column.
     """
-    for i in range(len(values)):
-        for m in range(len(columns)):
-            u = (values[i, columns[m]] - center[m]) / width[m]
-            out[i, m] = 0.5 + 0.5 * u / (1.0 + abs(u))
+    for m in range(len(columns)):
+        column = columns[m]
+        for i in range(len(values)):
+            u = (values[i, column] - center[m]) / width[m]
+            out[m, i] = 0.5 + 0.5 * u / (1.0 + abs(u))
 
 
 ABOVE, BELOW, EITHER, SAME = range(4)

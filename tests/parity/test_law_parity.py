@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river.anomaly import HalfSpaceTrees as Theirs
 
-from detector.core.half_space_trees import FILLED, REFERENCE_ROWS, HalfSpaceForest, Splits
+from detector.core.half_space_trees import FILLED, HalfSpaceForest, Splits
 from detector.core.spec import HalfSpaceTrees
 from tests.streams import examples
 
@@ -33,25 +33,24 @@ def splits_of(theirs: Theirs, names: list[str]) -> Splits:
     return Splits(feature, threshold, theirs.height)
 
 
-def pivot(arrays: dict[str, np.ndarray], window_rows: int) -> None:
-    """The masses change hands, as in `HalfSpaceForest.pivot`, which also moves the scale: here rows come scaled."""
-    arrays["reference"][:] = arrays["latest"]
-    arrays["latest"][:] = 0
-    arrays["counter"][REFERENCE_ROWS] = window_rows
-    arrays["counter"][FILLED] = 0
-
-
 def our_scores(ours: HalfSpaceForest, rows: np.ndarray, window_rows: int, copy: bool) -> np.ndarray:
     """Window by window; `copy` takes the way of two walks, as when the scale has just moved."""
     arrays = ours.new_arrays()
     scores = np.empty(len(rows))
     for start in range(0, len(rows), window_rows):
-        z = rows[start : start + window_rows]
-        late = np.zeros(len(z), np.bool_)
-        ours.walk(arrays, z, z.copy() if copy else z, late, scores[start : start + window_rows])
-        if len(z) == window_rows:
-            pivot(arrays, window_rows)
+        z = np.ascontiguousarray(rows[start : start + window_rows].T)
+        leaf = ours.walk(arrays, z, scores[start : start + window_rows])
+        ours.count(arrays, ours.walk(arrays, z, np.empty(z.shape[1])) if copy else leaf, np.ones(z.shape[1], np.bool_))
+        if z.shape[1] == window_rows:
+            pivot(ours, arrays)
     return scores
+
+
+def pivot(ours: HalfSpaceForest, arrays: dict[str, np.ndarray]) -> None:
+    """The masses change hands, as in `HalfSpaceForest.pivot`, which also moves the scale: here rows come scaled."""
+    ours.freeze(arrays)
+    arrays["latest"][:] = 0
+    arrays["counter"][FILLED] = 0
 
 
 def compare(rows: np.ndarray, trees: int, height: int, window_rows: int, seed: int) -> None:
@@ -104,10 +103,9 @@ def test_law_parity_on_river_s_own_example() -> None:
     ours = HalfSpaceForest(HalfSpaceTrees(5, 3, 3), column, column, 0)
     ours.splits = splits_of(theirs, ["x"])
     arrays = ours.new_arrays()
-    late = np.zeros(3, np.bool_)
-    ours.walk(arrays, values[:3, None], values[:3, None], late, np.empty(3))
-    pivot(arrays, 3)
+    leaf = ours.walk(arrays, values[None, :3].copy(), np.empty(3))
+    ours.count(arrays, leaf, np.ones(3, np.bool_))
+    pivot(ours, arrays)
     scores = np.empty(len(values))
-    z = values[:, None]
-    ours.walk(arrays, z, z, np.ones(len(values), np.bool_), scores)
+    ours.walk(arrays, values[None, :], scores)
     assert [round(score, 3) for score in scores] == [0.107, 0.071, 0.107, 0.107, 0.107, 0.071, 0.853]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.core import profile
+from detector.core.models import Arrays, Member
 from detector.core.spec import Spec
 from detector.core.state import compile_plan
 from tests.streams import SPECS, codes, examples, run, stream
@@ -18,6 +19,10 @@ from tests.streams import SPECS, codes, examples, run, stream
 
 def copied(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: array.copy() for name, array in arrays.items()}
+
+
+def learn(member: Member, arrays: Arrays, rows: np.ndarray, taken: np.ndarray) -> None:
+    member.learn(arrays, rows, member.score(arrays, rows, np.empty(len(rows))), taken)
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))
@@ -34,17 +39,16 @@ def test_law_mass_adds(name: str, rows: list[int], seed: int, pivoted: bool) -> 
         count = member.rows_to_pivot(arrays)
         learned = np.exp(random.normal(0.0, 3.0, (count, len(spec.features))))
         learned[random.random_sample(learned.shape) < 0.2] = np.nan
-        late = random.random_sample(count) < 0.1
+        taken = random.random_sample(count) >= 0.1
         mine = random.random_sample(count) < 0.5
-        score = np.empty(count)
 
         whole = copied(arrays)
-        member.score_then_learn(whole, learned, late, score)
+        learn(member, whole, learned, taken)
         base = copied(arrays)
-        member.score_then_learn(arrays, learned[mine], late[mine], score[mine])
+        learn(member, arrays, learned[mine], taken[mine])
         theirs = copied(base)
         fresh_part(theirs)
-        member.score_then_learn(theirs, learned[~mine], late[~mine], score[~mine])
+        learn(member, theirs, learned[~mine], taken[~mine])
 
         merged = member.merge(arrays, theirs)
         for array in whole:

@@ -12,7 +12,6 @@ from detector.core import profile
 from detector.core.half_space_trees import HalfSpaceForest, draw_splits
 from detector.core.models import Arrays, Member, build_members
 from detector.core.spec import HalfSpaceTrees
-from detector.core.threads import SHARED_ROWS_MIN
 from tests.streams import CARD_ONLY, WITHOUT_JIT
 
 COLUMNS = np.array([0, 2, 3], np.int64)
@@ -55,11 +54,15 @@ def fold(
     for start, stop in pairwise(edges):
         while start < stop:
             end = min(stop, start + member.rows_to_pivot(arrays))
-            member.score_then_learn(arrays, values[start:end], late[start:end], scores[start:end])
+            score_then_learn(member, arrays, values[start:end], late[start:end], scores[start:end])
             if member.rows_to_pivot(arrays) == 0:
                 member.pivot(arrays, table)
             start = end
     return scores
+
+
+def score_then_learn(member: Member, arrays: Arrays, values: np.ndarray, late: np.ndarray, scores: np.ndarray) -> None:
+    member.learn(arrays, values, member.score(arrays, values, scores), ~late)
 
 
 def on_time(count: int) -> np.ndarray:
@@ -96,14 +99,14 @@ def test_scores_lie_between_zero_and_one_and_tell_the_odd(member: Member) -> Non
     values = rows(50, seed=1)
     values[-1] = 1e15
     scores = np.empty(50)
-    member.score_then_learn(arrays, values, np.ones(50, np.bool_), scores)
+    score_then_learn(member, arrays, values, np.ones(50, np.bool_), scores)
     assert ((scores >= 0.0) & (scores <= 1.0)).all()
     assert scores[-1] >= np.median(scores[:-1])
 
 
 def test_missing_values_are_scored(member: Member) -> None:
     scores = np.empty(3)
-    member.score_then_learn(trained(member), np.full((3, FEATURES), np.nan), np.ones(3, np.bool_), scores)
+    score_then_learn(member, trained(member), np.full((3, FEATURES), np.nan), np.ones(3, np.bool_), scores)
     assert np.isfinite(scores).all()
     assert len(set(scores.tolist())) == 1
 
@@ -124,16 +127,27 @@ def test_between_two_pivots_scores_do_not_depend_on_what_is_learned(member: Memb
     count = member.rows_to_pivot(one)
     first, second = np.empty(1), np.empty(1)
     probe = rows(1, seed=9)
-    member.score_then_learn(one, rows(count, seed=3), on_time(count), np.empty(count))
-    member.score_then_learn(one, probe, np.ones(1, np.bool_), first)
-    member.score_then_learn(other, probe, np.ones(1, np.bool_), second)
+    score_then_learn(member, one, rows(count, seed=3), on_time(count), np.empty(count))
+    score_then_learn(member, one, probe, np.ones(1, np.bool_), first)
+    score_then_learn(member, other, probe, np.ones(1, np.bool_), second)
     assert first == second
 
 
 def test_late_rows_are_scored_and_not_learned(member: Member) -> None:
     arrays = trained(member)
     before = {name: array.copy() for name, array in arrays.items()}
-    member.score_then_learn(arrays, rows(40, seed=4), np.ones(40, np.bool_), np.empty(40))
+    score_then_learn(member, arrays, rows(40, seed=4), np.ones(40, np.bool_), np.empty(40))
+    assert same(arrays, before)
+
+
+def test_scoring_changes_nothing_and_rows_stand_alone(member: Member) -> None:
+    arrays = trained(member)
+    before = {name: array.copy() for name, array in arrays.items()}
+    values, whole, single = rows(40, seed=4), np.empty(40), np.empty(40)
+    member.score(arrays, values, whole)
+    for row in range(40):
+        member.score(arrays, values[row : row + 1], single[row : row + 1])
+    np.testing.assert_array_equal(single, whole)
     assert same(arrays, before)
 
 
@@ -141,7 +155,7 @@ def test_what_it_is_handed_it_leaves_alone(member: Member) -> None:
     values, late, table = rows(30), np.zeros(30, np.bool_), cumulated(rows(30))
     kept = values.copy(), late.copy(), table.copy()
     arrays = member.new_arrays()
-    member.score_then_learn(arrays, values, late, np.empty(30))
+    score_then_learn(member, arrays, values, late, np.empty(30))
     member.pivot(arrays, table)
     for array, copy in zip((values, late, table), kept, strict=True):
         np.testing.assert_array_equal(array, copy)
@@ -169,9 +183,9 @@ def test_merging_adds_and_leaves_both_as_they_were(member: Member) -> None:
     count = member.rows_to_pivot(arrays)
     values, half = rows(count, seed=5), count // 2
     whole = {name: array.copy() for name, array in arrays.items()}
-    member.score_then_learn(whole, values, on_time(count), np.empty(count))
-    member.score_then_learn(arrays, values[:half], on_time(half), np.empty(half))
-    member.score_then_learn(fresh, values[half:], on_time(count - half), np.empty(count - half))
+    score_then_learn(member, whole, values, on_time(count), np.empty(count))
+    score_then_learn(member, arrays, values[:half], on_time(half), np.empty(half))
+    score_then_learn(member, fresh, values[half:], on_time(count - half), np.empty(count - half))
     before = [{name: array.copy() for name, array in side.items()} for side in (arrays, fresh)]
     assert same(member.merge(arrays, fresh), whole)
     assert same(member.merge(fresh, arrays), whole)
@@ -179,36 +193,18 @@ def test_merging_adds_and_leaves_both_as_they_were(member: Member) -> None:
     assert same(fresh, before[1])
 
 
-@pytest.mark.parametrize("trees", [1, 2, 5])
-def test_trees_shared_out_to_two_threads_give_what_one_gives(trees: int) -> None:
-    count = 3 * SHARED_ROWS_MIN
-    forest = HalfSpaceForest(HalfSpaceTrees(trees, 4, 4 * count), COLUMNS, np.arange(3), seed=3)
-    shared = trained(forest)
-    alone = {name: array.copy() for name, array in shared.items()}
-    z, late = np.random.RandomState(1).random_sample((count, 3)), np.random.RandomState(2).random_sample(count) < 0.1
-    z[::7, 1] = np.nan
-    expected, found = np.empty(count), np.empty(count)
-    part = SHARED_ROWS_MIN // 2
-    for start in range(0, count, part):
-        piece = z[start : start + part]
-        forest.walk(alone, piece, piece, late[start : start + part], expected[start : start + part])
-    forest.walk(shared, z, z, late, found)
-    np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(shared["latest"], alone["latest"])
-
-
 def test_masses_stay_exact_at_their_largest() -> None:
     """Height 15 and ten million rows a window: sums of masses leave 32 bits, in plain Python too."""
     height = 10 if WITHOUT_JIT else 15
     forest = HalfSpaceForest(HalfSpaceTrees(2, height, 10_000_000), np.zeros(1, np.int64), np.zeros(1, np.int64), 0)
     arrays = forest.new_arrays()
-    arrays["reference"][:] = 10_000_000
-    arrays["counter"][2] = 10_000_000
+    arrays["latest"][:, 0] = 10_000_000
+    arrays["counter"][1] = 10_000_000
+    forest.freeze(arrays)
     score = np.empty(2)
-    z = np.full((2, 1), 0.5)
-    for z_learn in (z, z.copy()):
-        forest.walk(arrays, z, z_learn, np.array([False, True]), score)
-        np.testing.assert_array_equal(score, [0.0, 0.0])
+    lowest = np.array([[-1.0, 2.0]])
+    forest.walk(arrays, lowest, score)
+    np.testing.assert_array_equal(score, [0.0, 1.0 - 1.0 / (2 ** (height + 1) - 1)])
 
 
 @pytest.mark.parametrize("heavier", ["left", "right"])
@@ -216,16 +212,17 @@ def test_a_missing_value_follows_the_heavier_child_of_the_reference(heavier: str
     """Not that of the profile that learns, which would make a score depend on where a batch was cut."""
     forest = HalfSpaceForest(HalfSpaceTrees(1, 1, 100), np.zeros(1, np.int64), np.zeros(1, np.int64), 0)
     arrays = forest.new_arrays()
-    left, right = (70, 30) if heavier == "left" else (30, 70)
-    arrays["reference"][0] = 100, left, right
-    arrays["latest"][0] = 100, right, left
-    arrays["counter"][2] = 100
-    missing, score, late = np.full((1, 1), np.nan), np.empty(1), np.zeros(1, np.bool_)
-    for z_learn in (missing, missing.copy()):
-        before = arrays["latest"].copy()
-        forest.walk(arrays, missing, z_learn, late, score)
-        assert score[0] == 1.0 - (100 + 2 * 70) / (100 * 3)
-        assert (arrays["latest"] - before)[0].tolist() == [1, int(heavier == "left"), int(heavier == "right")]
+    masses = [70, 30] if heavier == "left" else [30, 70]
+    arrays["latest"][0] = masses
+    arrays["counter"][1] = 100
+    forest.freeze(arrays)
+    arrays["latest"][0] = masses[::-1]
+    missing, score = np.full((1, 1), np.nan), np.empty(1)
+    leaf = forest.walk(arrays, missing, score)
+    assert score[0] == 1.0 - (100 + 2 * 70) / (100 * 3)
+    before = arrays["latest"].copy()
+    forest.count(arrays, leaf, np.ones(1, np.bool_))
+    assert (arrays["latest"] - before)[0].tolist() == [int(heavier == "left"), int(heavier == "right")]
 
 
 def test_splits_stay_inside_their_half_spaces() -> None:
