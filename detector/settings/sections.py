@@ -238,6 +238,23 @@ class Snapshots(Section):
     )
 
 
+class LabelSettings(Section):
+    """What transactions turned out to be, learned from the topic `topics.labels` as it comes in."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Whether labels are read. Their topic must then have as many partitions as the input topic, and "
+        "the same keys.",
+    )
+    interval_ms: int = Field(
+        default=1_000,
+        ge=10,
+        le=600_000,
+        description="Least time between two looks at the labels topic, ms; each look that finds any is noted in the "
+        "journal.",
+    )
+
+
 class Http(Section):
     """Where /metrics, /ping and /ready are served."""
 
@@ -273,6 +290,7 @@ class Settings(Section):
     decision: DecisionSettings = Field(default_factory=DecisionSettings, description=DecisionSettings.__doc__)
     output: Output = Field(default_factory=Output, description=Output.__doc__)
     snapshots: Snapshots = Field(default_factory=Snapshots, description=Snapshots.__doc__)
+    labels: LabelSettings = Field(default_factory=LabelSettings, description=LabelSettings.__doc__)
     http: Http = Field(default_factory=Http, description=Http.__doc__)
     log: Log = Field(default_factory=Log, description=Log.__doc__)
 
