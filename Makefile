@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 DEMO_SECONDS ?=
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+BENCH_ARGS ?=
 CANDIDATES := python3.14 python3.13 python3.12 python3.11 python3 python
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-style lint-imports typecheck format bench bench-memory chaos lock lock-jars clean clean-all
+.PHONY: help install demo test lint lint-style lint-imports typecheck format bench bench-memory bench-quality chaos lock lock-jars clean clean-all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,9 @@ bench: install ## transactions a second and latency, beside the bare client and 
 
 bench-memory: install ## state of a million cards, start-up time
 	@exec $(BIN)/python -m tests.bench.memory_bench
+
+bench-quality: install ## ranking of frauds beside streaming peers, long; BENCH_ARGS="--sets fdh --seeds 1" narrows
+	@exec $(BIN)/python -m tests.quality.bench $(BENCH_ARGS)
 
 chaos: install ## kill, freeze, fence and rebalance under load, then compare; CHAOS_ARGS="--seconds 600 --seed 3"
 	@exec $(BIN)/python -m tests.chaos.storm $(CHAOS_ARGS)

@@ -1,0 +1,1 @@
+"""How well the defaults rank frauds beside streaming peers: `make bench-quality`."""
