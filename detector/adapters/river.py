@@ -64,13 +64,14 @@ class _Streaming(base.AnomalyDetector):
         if not self._names:
             self._begin(rows[0])
         values = self._matrix(rows)
-        bits, on_time = profile.as_bits(values), np.zeros(len(values), np.bool_)
+        bits, late = profile.as_bits(values), np.zeros(len(values), np.bool_)
         start = 0
         while start < len(values):
             part = slice(start, start + self._member.rows_to_pivot(self._arrays))
             taken = values[part]
-            self._member.score_then_learn(self._arrays, taken, on_time[part], np.empty(len(taken)))
-            profile.learn_kernel(bits[part], on_time[part], self._counted, self._histogram)
+            trace = self._member.score(self._arrays, taken, np.empty(len(taken)))
+            self._member.learn(self._arrays, taken, trace, ~late[part])
+            profile.learn_kernel(bits[part], late[part], self._counted, self._histogram)
             if self._member.rows_to_pivot(self._arrays) <= 0:
                 self._member.pivot(self._arrays, profile.cumulated(self._histogram))
             start += len(taken)
@@ -78,7 +79,7 @@ class _Streaming(base.AnomalyDetector):
     def _score(self, rows: list[Row]) -> NDArray[np.float64]:
         score = np.zeros(len(rows))
         if self._names and self._member.ready(self._arrays):
-            self._member.score_then_learn(self._arrays, self._matrix(rows), np.ones(len(rows), np.bool_), score)
+            self._member.score(self._arrays, self._matrix(rows), score)
         return score
 
     def _begin(self, x: Row) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import budget, fusion, profile
+from detector.core import budget, drift, fusion, profile
 from detector.core.batch import DecisionBatch, TransactionBatch, Verdict
 from detector.core.explain import explain
 from detector.core.features import entity_features, row_features
@@ -155,6 +155,7 @@ def learn(
     The feature profile counts what is not late, the members learn what is taken.
     """
     profile.learn_kernel(bits, late, state.counted, state.histogram)
+    drift.learn(state.drift, bits, late)
     members = list(zip(state.plan.members, state.members, strict=True))
 
     def fill(positions: range) -> None:
@@ -167,6 +168,7 @@ def learn(
     in_two(lambda: fill(range(0, len(members), 2)), lambda: fill(range(1, len(members), 2)), len(features))
     due = [(member, arrays) for member, arrays in members if member.rows_to_pivot(arrays) <= 0]
     if due:
+        drift.turn(state.drift, int(state.clock[budget.DAY]))
         np.cumsum(state.histogram, axis=1, out=state.reference[:, 1:])
         for member, arrays in due:
             member.pivot(arrays, state.reference)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import budget, fusion, profile
+from detector.core import budget, drift, fusion, profile
 from detector.core.entities import (
     CHUNK_ARRAYS,
     CHUNKS,
@@ -56,6 +56,7 @@ class TaskState:
     counted: NDArray[np.int64]
     histogram: NDArray[np.int64]
     reference: NDArray[np.int64]  # cumulated histogram, frozen at the last pivot
+    drift: dict[str, Array]  # histograms of the day and of the days before it
     tables: list[EntityTable]
     members: list[dict[str, Array]]
 
@@ -64,7 +65,8 @@ class TaskState:
         own = (self.clock, self.meter, self.ranks, self.counted, self.histogram, self.reference)
         tables = sum(array.nbytes for table in self.tables for array in table)
         members = sum(array.nbytes for arrays in self.members for array in arrays.values())
-        return sum(array.nbytes for array in own) + tables + members
+        drifts = sum(array.nbytes for array in self.drift.values())
+        return sum(array.nbytes for array in own) + tables + members + drifts
 
 
 def compile_plan(spec: Spec) -> Plan:
@@ -91,6 +93,7 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
         counted=np.zeros(2, np.int64),
         histogram=np.zeros((len(plan.profiled), profile.BINS), np.int64),
         reference=np.zeros((len(plan.profiled), profile.BINS + 1), np.int64),
+        drift=drift.new_arrays(len(plan.profiled)),
         tables=[table_for(plan_) for plan_ in plan.entities],
         members=[member.new_arrays() for member in plan.members],
     )
@@ -101,6 +104,7 @@ def saved_arrays(state: TaskState) -> dict[str, Array]:
     saved: dict[str, Array] = {
         name: getattr(state, name) for name in ("clock", "meter", "ranks", "counted", "histogram", "reference")
     }
+    saved |= {f"drift.{name}": array for name, array in state.drift.items()}
     for plan, table in zip(state.plan.entities, state.tables, strict=True):
         prefix = f"entity.{plan.entity.name}."
         saved[prefix + "counter"] = table.counter
@@ -116,6 +120,8 @@ def from_saved(spec: Spec, saved: dict[str, Array]) -> TaskState:
     state = new_state(spec)
     for name in ("clock", "meter", "ranks", "counted", "histogram", "reference"):
         _fill(getattr(state, name), saved[name], name)
+    for name, array in state.drift.items():
+        _fill(array, saved[f"drift.{name}"], f"drift.{name}")
     for position, plan in enumerate(state.plan.entities):
         prefix = f"entity.{plan.entity.name}."
         empty = state.tables[position]
@@ -165,6 +171,8 @@ def gauges(spec: Spec, state: TaskState) -> dict[str, float]:
         figures["alert_threshold"] = spec.decision.alert_risk_min
     for plan, table in zip(state.plan.entities, state.tables, strict=True):
         figures[f"entities.{plan.entity.name}"] = float(table.counter[SLOTS])
+    for position, column in enumerate(state.plan.profiled.tolist()):
+        figures[f"drift.{spec.features[column].name}"] = float(state.drift["index"][position])
     for share in (0.5, 0.9, 0.99, 0.999):
         position = fusion.quantile_bin_kernel(state.ranks, int(clock[budget.SCORED]), share)
         figures[f"score_quantile.{share}"] = fusion.bin_score(int(position)) if clock[budget.SCORED] else 0.0
