@@ -33,7 +33,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def new_arrays(features: int) -> Arrays:
-    """Before the first row. `latest`, `earlier` int64 (features, BINS + 1); `index` float64 (features,), NaN at first."""
+    """Before the first row. `latest`, `earlier` int64 (features, BINS + 1); `index` float64 (features,), NaN yet."""
     counter = np.zeros(4, np.int64)
     counter[DAY] = -1
     return {

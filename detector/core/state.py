@@ -7,6 +7,7 @@ saved. `Plan` is what a spec compiles to; it holds nothing that changes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,8 +172,9 @@ def gauges(spec: Spec, state: TaskState) -> dict[str, float]:
         figures["alert_threshold"] = spec.decision.alert_risk_min
     for plan, table in zip(state.plan.entities, state.tables, strict=True):
         figures[f"entities.{plan.entity.name}"] = float(table.counter[SLOTS])
-    for position, column in enumerate(state.plan.profiled.tolist()):
-        figures[f"drift.{spec.features[column].name}"] = float(state.drift["index"][position])
+    for column, index in zip(state.plan.profiled.tolist(), state.drift["index"].tolist(), strict=True):
+        if not math.isnan(index):
+            figures[f"drift.{spec.features[column].name}"] = index
     for share in (0.5, 0.9, 0.99, 0.999):
         position = fusion.quantile_bin_kernel(state.ranks, int(clock[budget.SCORED]), share)
         figures[f"score_quantile.{share}"] = fusion.bin_score(int(position)) if clock[budget.SCORED] else 0.0
