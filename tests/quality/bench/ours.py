@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,6 +46,11 @@ def run(data: Loaded, seed: int, told: Told) -> Run:
         told(len(batch))
     alone = {f"detector: {name}": score for name, score in zip(names, members, strict=True)}
     return Run({"detector": risk, **alone}, alert, step_s)
+
+
+def rows_per_s(runs: Sequence[Run]) -> float:
+    """The median over runs, of score and learn with all members."""
+    return float(np.median([len(run.alert) / run.step_s for run in runs]))
 
 
 def features_of(data: Loaded, columns: NDArray[np.int64] | None, rows: int) -> Floats:

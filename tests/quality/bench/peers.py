@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -145,46 +144,30 @@ PEERS = (
 
 
 def scored(peer: Peer, features: Floats, seed: int, kept: Path) -> Scored:
-    """One run over the first rows, as many as the peer takes; one that `kept` holds from before is not done again.
-
-    What is kept is named by all that decides it: peer, version, seed and the very features.
-    """
+    """One run over the first rows, as many as the peer takes."""
     features = features[: peer.rows_max]
     seed = seed if peer.seeded else 0
-    said = f"{peer.name} {version(peer.package)} {seed} {features.shape} {Path(__file__).read_text()}"
+    said = f"{peer.name} {version(peer.package)} {seed} {Path(__file__).read_text()}"
+    score, spent_s = remembered(kept, said, features, lambda: peer.run(filled(features), seed))
+    rows = slice(len(features) - len(score), len(features))
+    return Scored(rows, score, len(features) / spent_s)
+
+
+def remembered(
+    kept: Path, said: str, features: Floats, work: Callable[[], tuple[Floats, float]]
+) -> tuple[Floats, float]:
+    """(scores, seconds) of `work`, or what the folder `kept` holds of it: by all that is `said`, and the very features.
+
+    A score that is no number counts as 0.
+    """
+    said = f"{said} {features.shape}"
     digest = hashlib.blake2b(said.encode() + np.ascontiguousarray(features).tobytes(), digest_size=12).hexdigest()
     path = kept / f"{digest}.npz"
     if path.is_file():
         with np.load(path) as found:
-            score, spent_s = found["score"], float(found["spent_s"])
-    else:
-        score, spent_s = peer.run(filled(features), seed)
-        kept.mkdir(parents=True, exist_ok=True)
-        np.savez(path, score=score, spent_s=spent_s)
-    rows = slice(len(features) - len(score), len(features))
-    taken = len(features) if peer.first else len(score)
-    return Scored(rows, np.nan_to_num(score), taken / spent_s)
-
-
-def logistic_regression(
-    features: Floats, fraud: Bools, event_time_ms: NDArray[np.int64], delay_ms: int
-) -> tuple[Floats, float]:
-    """River's streaming logistic regression, each label learned when it has arrived; river's defaults."""
-    from river import linear_model, preprocessing
-
-    model: Any = preprocessing.StandardScaler() | linear_model.LogisticRegression()
-    score, spent_s = np.empty(len(features)), 0.0
-    waiting: deque[tuple[int, dict[int, float], bool]] = deque()
-    for start, some in chunks(features):
-        part = slice(start, start + len(some))
-        rows = [dict(enumerate(row)) for row in some.tolist()]
-        given = zip(event_time_ms[part].tolist(), rows, fraud[part].tolist(), strict=True)
-        began_s = time.perf_counter()
-        for position, (time_ms, row, is_fraud) in enumerate(given, start):
-            while waiting and waiting[0][0] <= time_ms:
-                _, learned, truth = waiting.popleft()
-                model.learn_one(learned, truth)
-            score[position] = model.predict_proba_one(row).get(True, 0.0)
-            waiting.append((time_ms + delay_ms, row, is_fraud))
-        spent_s += time.perf_counter() - began_s
+            return found["score"], float(found["spent_s"])
+    score, spent_s = work()
+    score = np.nan_to_num(score)
+    kept.mkdir(parents=True, exist_ok=True)
+    np.savez(path, score=score, spent_s=spent_s)
     return score, spent_s

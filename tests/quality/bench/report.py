@@ -15,8 +15,9 @@ from rich.table import Table
 Row = dict[str, Any]
 COLUMNS = (
     "set", "labels", "who", "scored", "seeds", "auc", "auc_spread", "ap", "ap_spread", "auc_detector", "ap_detector",
-    "precision_at_budget", "precision_at_budget_spread", "alert_precision", "alert_recall", "week_auc", "week_ap",
-    "card_precision_100", "card_caught", "card_delay_h", "terminal_caught", "terminal_delay_h", "rows", "rows_per_s",
+    "auc_all", "ap_all", "precision_at_budget", "precision_at_budget_spread", "alert_precision", "alert_recall",
+    "week_auc", "week_ap", "card_precision_100", "card_caught", "card_delay_h", "terminal_caught", "terminal_delay_h",
+    "rows", "rows_per_s",
 )  # fmt: skip
 """Of a row; what a set does not have is empty. `*_spread` is the standard deviation over seeds."""
 
@@ -40,7 +41,7 @@ def table(rows: Sequence[Row], console: Console) -> None:
 
 def cells(row: Row, first: bool) -> list[str]:
     """One row of the table as text."""
-    same = "" if row["who"].startswith("detector") else f"{short(row['auc_detector'])} / {short(row['ap_detector'])}"
+    same = f"{short(row['auc_detector'])} / {short(row['ap_detector'])}" if "auc_detector" in row else ""
     return [
         row["set"] if first else "", row["labels"], row["who"], row["scored"],
         with_spread(row["auc"], row["auc_spread"]), with_spread(row["ap"], row["ap_spread"]), same,
