@@ -18,7 +18,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from detector.codec.encode import Encoder
+from detector.codec.encode import Encoder, member_names
 from detector.core.compile import compile_kernels
 from detector.core.spec import Spec
 from detector.kafka import admin as topics
@@ -161,7 +161,7 @@ def _dead_letter_bytes_max(admin: AdminClient, topic: str) -> int:
 
 def _tell_versions(metrics: Metrics, spec: Spec, engine: Engine) -> None:
     metrics.set_build(str(confluent_kafka.__version__), str(confluent_kafka.libversion()[0]))
-    metrics.set_model(engine.spec_fingerprint, engine.state_fingerprint, [member.kind for member in spec.members])
+    metrics.set_model(engine.spec_fingerprint, engine.state_fingerprint, member_names(spec))
 
 
 def _calm_collector() -> None:

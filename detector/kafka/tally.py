@@ -28,6 +28,7 @@ class Tally:
     tombstones: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     record_time_ms: list[NDArray[np.int64]] = field(default_factory=list)
+    scores: list[NDArray[np.float64]] = field(default_factory=list)
     batch_rows: list[int] = field(default_factory=list)
     processing_s: list[float] = field(default_factory=list)
 
@@ -41,6 +42,7 @@ class Tally:
             self.rejects[reject.reason.value] += 1
         self.record_time_ms.append(records.record_time_ms)
         self.batch_rows.append(len(records))
+        self.scores.append(decisions.score)
 
     def publish(self, metrics: Metrics, commit_seconds: float) -> None:
         """Into the metrics; call after the commit, and only then."""
@@ -55,6 +57,7 @@ class Tally:
         if self.record_time_ms:
             times = np.concatenate(self.record_time_ms)
             metrics.end_to_end_seconds.observe_many(time.time() - times[times > 0] / 1e3)
+            metrics.observe_scores(np.concatenate(self.scores, axis=1))
             metrics.batch_rows.observe_many(self.batch_rows)
             metrics.processing_seconds.observe_many(self.processing_s)
         metrics.commit_seconds.observe(commit_seconds)

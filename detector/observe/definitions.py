@@ -207,6 +207,26 @@ DEFINITIONS: tuple[Definition, ...] = (
         "input; a 0.999 that sinks to the median is a model that no longer tells apart.",
         ("quantile",), QUANTILES,
     ),
+    # -- whether the input stays what it was ---------------------------------------------------------------------------
+    Definition(
+        "feature_drift_psi", "gauge", "psi",
+        "Population stability index of each feature that a model looks at, the last whole event-time day against the "
+        "week before, highest over this process's tasks. 0.1 is a small move, 0.25 a large one: look for a producer "
+        "that changed, or a habit that did.",
+        ("feature",),
+    ),
+    Definition(
+        "score_mean", "gauge", "score",
+        "Mean anomaly score (0-1) of each member since its last change of level (ADWIN), over this process's tasks. It "
+        "starts anew with the process; compare it over weeks.",
+        ("member",),
+    ),
+    Definition(
+        "score_drifts_total", "counter", "drifts",
+        "Times that a member's scores were found to have changed their level (ADWIN). A daily rhythm counts too: a "
+        "rate that rises above its own past, with detector_feature_drift_psi high, is drift.",
+        ("member",),
+    ),
     # -- what runs ----------------------------------------------------------------------------------------------------
     Definition(
         "ready_state", "gauge", "boolean",

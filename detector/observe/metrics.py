@@ -10,6 +10,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -19,6 +21,7 @@ from prometheus_client import (
 )
 
 from detector.observe.definitions import DEFINITIONS, QUANTILES, Definition
+from detector.observe.drift import ScoreDrift
 from detector.observe.histogram import BulkHistogram
 
 DAY_MS = 86_400_000
@@ -54,6 +57,9 @@ class Metrics:
     alerts_spent: Gauge
     event_day_seconds: Gauge
     score_quantile: Gauge
+    feature_drift_psi: Gauge
+    score_mean: Gauge
+    score_drifts_total: Counter
     ready_state: Gauge
     start_seconds: Gauge
     build_info: Gauge
@@ -67,6 +73,7 @@ class Metrics:
             setattr(self, definition.name, _create(definition, self.registry))
         ProcessCollector(registry=self.registry)
         self._evicted: dict[int, float] = {}
+        self._drift: ScoreDrift | None = None
 
     def set_build(self, confluent_kafka: str, librdkafka: str) -> None:
         """Fill `build_info`; the versions of the client and its C library come from the shell that may import them."""
@@ -74,9 +81,19 @@ class Metrics:
         self.build_info.labels(_own_version(), platform.python_version(), confluent_kafka, librdkafka).set(1)
 
     def set_model(self, spec_fingerprint: str, state_fingerprint: str, members: Sequence[str]) -> None:
-        """Fill `model_info`; `members` are kinds, such as `half_space_trees`, in score order."""
+        """Fill `model_info`; `members` are names, such as `half_space_trees`, in score order."""
         self.model_info.clear()
         self.model_info.labels(spec_fingerprint, state_fingerprint, "+".join(members)).set(1)
+        self._drift = ScoreDrift(members)
+
+    def observe_scores(self, score: NDArray[np.float64]) -> None:
+        """Scores (members, n) of rows that were committed, in the order of `set_model`."""
+        if self._drift is None:
+            return
+        for member, changes in self._drift.update(score).items():
+            self.score_drifts_total.labels(member).inc(changes)
+        for member, mean in self._drift.means().items():
+            self.score_mean.labels(member).set(mean)
 
     def set_tasks(
         self,
@@ -107,6 +124,15 @@ class Metrics:
             known = [task[f"score_quantile.{quantile}"] for task in values if f"score_quantile.{quantile}" in task]
             if known:
                 self.score_quantile.labels(quantile).set(sum(known) / len(known))
+
+        drifts: dict[str, float] = {}
+        for task in values:
+            for name, index in task.items():
+                if name.startswith("drift."):
+                    feature = name.removeprefix("drift.")
+                    drifts[feature] = max(drifts.get(feature, 0.0), index)
+        for feature, index in drifts.items():
+            self.feature_drift_psi.labels(feature).set(index)
 
     def drop_partition(self, partition: int) -> None:
         """Forget the series of a partition that this process no longer holds, lest its last lag be shown for ever."""

