@@ -56,8 +56,11 @@ class Decoded:
 class Decoder:
     """Decodes payloads of one input topic. Holds no state of a stream, so one serves all partitions."""
 
-    def __init__(self, mapping: Mapping, spec: Spec) -> None:
-        """Raises ValueError where the spec wants a key or a numeric column that the mapping does not have."""
+    def __init__(self, mapping: Mapping, spec: Spec, topic: str = "") -> None:
+        """Raises ValueError where the spec wants a key or a numeric column that the mapping does not have.
+
+        `topic` names the input in the identities of records that bring none; only a spec with labels reads it.
+        """
         tree = build(mapping)
         self._mapping = mapping
         self._tree = tree
@@ -70,6 +73,7 @@ class Decoder:
         hash_columns([("warm",)])
         place = {name: index for index, leaf in enumerate(leaves(tree)) for name in leaf.columns}
         self._place = place
+        self._labelled, self._topic = spec.labels is not None, topic
         try:
             self._keys = [place[KEY_ROLE_FIELDS[role]] for role in spec.keys]
             self._numeric = [place["numeric." + name] for name in spec.numeric]
@@ -81,14 +85,17 @@ class Decoder:
         payloads: Sequence[bytes | None],
         offset: NDArray[np.int64],
         record_time_ms: NDArray[np.int64],
+        partition: int | NDArray[np.int64] = 0,
     ) -> Decoded:
         """Accepted rows as columns, in order; the others as rejects; null values are counted as tombstones.
 
-        `offset`, `record_time_ms`: int64 (n,), one a payload; a record time of 0 or below means unknown. Never raises
-        on input.
+        `offset`, `record_time_ms`: int64 (n,), one a payload; a record time of 0 or below means unknown. `partition`,
+        one for all or int64 (n,), is part of the identity of records that bring none. Never raises on input.
         """
         n = len(payloads)
         batch = _new_batch(n, len(self._keys), len(self._numeric))
+        if self._labelled:
+            batch.identity = np.empty(n, np.uint64)
         record = np.empty(n, np.int64)
         rejects: list[Reject] = []
         rows = tombstones = 0
@@ -103,6 +110,8 @@ class Decoder:
         if rows < n:
             batch, record = batch.rows(0, rows), record[:rows]
         batch.offset = offset[record] if rows < n else offset
+        if self._labelled:
+            self._name_nameless(batch, np.broadcast_to(np.asarray(partition, np.int64), n)[record])
         return Decoded(batch, record, rejects, tombstones)
 
     def _accept(
@@ -175,7 +184,17 @@ class Decoder:
         if self._keys:
             texts = [columns[source] for source in self._keys]
             batch.key[:, to] = _hash(texts)[:, keep]
+        if self._labelled:
+            own = self._place.get("transaction_id")
+            batch.identity[to] = 0 if own is None else _hash([columns[own]])[0, keep]
         return rows
+
+    def _name_nameless(self, batch: TransactionBatch, partition: NDArray[np.int64]) -> None:
+        """Rows without transaction_id are known as alerts name them: topic-partition-offset."""
+        nameless = np.flatnonzero(batch.identity == 0)
+        if len(nameless):
+            places = zip(partition[nameless].tolist(), batch.offset[nameless].tolist(), strict=True)
+            batch.identity[nameless] = hash_columns([[f"{self._topic}-{part}-{offset}" for part, offset in places]])[0]
 
     def _times(
         self, columns: list[tuple[Any, ...]], record_time_ms: NDArray[np.int64]

@@ -16,7 +16,7 @@ from detector.core.profile import EITHER
 from detector.core.spec import Feature, FeatureKind, Spec
 from schemas.alert import Reason
 
-COUNTS = frozenset({FeatureKind.COUNT, FeatureKind.DISTINCT})
+COUNTS = frozenset({FeatureKind.COUNT, FeatureKind.DISTINCT, FeatureKind.FRAUD_COUNT})
 WHOLE_MAX = 1_000.0  # above, a range of whole numbers is not read to the unit
 UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -193,6 +193,16 @@ def _numeric(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     return f"{feature.column} {number(item.value)} is {compared(feature, item)}"
 
 
+def _fraud_count(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    frauds = f"{several(item.value, 'fraud')} of this {feature.entity} confirmed in the {before(feature)} before"
+    return f"{frauds}, {compared(feature, item)}"
+
+
+def _fraud_rate(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    rate = f"{100 * item.value:.2g} % of this {feature.entity}'s transactions labelled in the {before(feature)} before"
+    return f"{rate} are fraud, {compared(feature, item)}"
+
+
 def _hour(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     return (
         f"at {int(item.value):02d}:00-{int(item.value):02d}:59 UTC, when {100 * item.rarity:.2g} % of transactions come"
@@ -218,4 +228,6 @@ SENTENCES: dict[FeatureKind, Sentence] = {
     FeatureKind.DISTINCT: _distinct,
     FeatureKind.DISTANCE_KM: _distance,
     FeatureKind.SPEED_KMH: _speed,
+    FeatureKind.FRAUD_COUNT: _fraud_count,
+    FeatureKind.FRAUD_RATE: _fraud_rate,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -24,7 +24,8 @@ class TransactionBatch:
     Shapes for n rows: `offset` int64 (n,), position in the log; `event_time_ms` int64 (n,), since the Unix epoch, UTC;
     `amount` float64 (n,), NaN where absent; `key` uint64 (len(spec.keys), n), 64-bit hashes of each role's value, 0
     where absent; `latitude`, `longitude` float64 (n,), degrees, NaN where absent; `numeric` float64
-    (len(spec.numeric), n), NaN where absent.
+    (len(spec.numeric), n), NaN where absent; `identity` uint64 (n,), hashes of what labels call the transactions, (0,)
+    where the spec has no labels.
     """
 
     offset: NDArray[np.int64]
@@ -34,6 +35,7 @@ class TransactionBatch:
     latitude: NDArray[np.float64]
     longitude: NDArray[np.float64]
     numeric: NDArray[np.float64]
+    identity: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -48,6 +50,7 @@ class TransactionBatch:
             self.latitude[start:stop],
             self.longitude[start:stop],
             np.ascontiguousarray(self.numeric[:, start:stop]),
+            self.identity[start:stop],
         )
 
 

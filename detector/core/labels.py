@@ -1,20 +1,81 @@
-"""Labels: what transactions turned out to be, days after they were decided."""
+"""Late labels: what a transaction turned out to be, folded into the state between two batches.
+
+Laws: *prequential*, a label changes no decision made before it was folded in, and its entity's features only from the
+event time on at which it arrived; *cut invariance*, for the same order of labels and transactions. With no label folded
+in every decision is what it is without this module.
+
+The first label of a row is learned. A second one that says the same is a *duplicate*: nothing happens. One that says
+otherwise is *contradictory*, and the last word wins: the entity's counts are corrected as if the first had never been
+said, and the head learns the row once more, as what it is now (what a linear model took in cannot be taken out). A
+label whose row was never seen, or has left the pending store, is an *orphan*: nothing happens. A label whose event time
+is older than the watermark counts as arrived at the watermark.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
+
+from detector.core import budget, head
+from detector.core.batch import TransactionBatch
+from detector.core.entities import (
+    CHUNK,
+    DONE,
+    GRID,
+    HEAD,
+    LENGTH,
+    SECOND,
+    SLOTS,
+    EntityTable,
+    claim_slot_kernel,
+    find_slot_kernel,
+    grown,
+    new_table,
+    older_kernel,
+    room_kernel,
+)
+from detector.core.pending import (
+    FRAUD,
+    GENUINE,
+    INPUT_MAX,
+    UNKNOWN,
+    Pending,
+    new_pending,
+    put_kernel,
+    with_room,
+)
+from detector.core.plan import FRAUD_RATE, KIND, OUT, WINDOW, EntityPlan, plan_entity
+from detector.core.spec import LABEL_KINDS, Spec
+from detector.core.windows import (
+    SCRATCH,
+    T_AMOUNT,
+    T_ROWS,
+    TOTALS,
+    append_kernel,
+    gather_kernel,
+    head_used_kernel,
+    scratch_entries,
+)
+
+if TYPE_CHECKING:
+    from detector.core.state import TaskState
+
+PRIOR_LABELS = 5.0  # a rate is drawn to the stream's own as if by so many labels
+
+# positions in `LabelState.counter`; FRAUDS and LABELLED are as corrected, of all rows ever labelled
+ROWS_PUT, LEARNED, DUPLICATE, CONTRADICTORY, ORPHAN, FRAUDS, LABELLED = range(7)
+COUNTERS = 7
+
+NOTHING, FIRST, FLIPPED = range(3)  # what a label does to its row
 
 
 @dataclass(slots=True)
 class LabelBatch:
-    """n labels of one partition, in log order.
-
-    `identity` uint64 (n,), the hash of the transaction's id; `is_fraud` bool (n,); `event_time_ms` int64 (n,), when the
-    truth became known.
-    """
+    """n labels in log order: `identity` uint64 (n,), `is_fraud` bool (n,), `event_time_ms` int64 (n,), of arrival."""
 
     identity: NDArray[np.uint64]
     is_fraud: NDArray[np.bool_]
@@ -23,14 +84,265 @@ class LabelBatch:
     def __len__(self) -> int:
         return len(self.identity)
 
+    def rows(self, start: int, stop: int) -> LabelBatch:
+        """Labels `start:stop` as views."""
+        part = slice(start, stop)
+        return LabelBatch(self.identity[part], self.is_fraud[part], self.event_time_ms[part])
+
 
 @dataclass(frozen=True, slots=True)
 class LabelTally:
-    """What became of labels: learned; told before (duplicate); told otherwise before (contradictory); of no transaction
-    that is remembered (orphan).
-    """
+    """What became of the labels of a batch; the four add up to its length."""
 
     learned: int = 0
     duplicate: int = 0
     contradictory: int = 0
     orphan: int = 0
+
+
+@dataclass(slots=True)
+class LabelState:
+    """The part of a task's state that labels need. `plans` follow from the spec, the rest is folded forward."""
+
+    plans: tuple[EntityPlan, ...]
+    counter: NDArray[np.int64]
+    pending: Pending
+    tables: list[EntityTable]
+    head: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def nbytes(self) -> int:
+        """Bytes held, spare capacity included."""
+        tables = sum(array.nbytes for table in self.tables for array in table)
+        own = sum(array.nbytes for array in self.pending) + sum(array.nbytes for array in self.head.values())
+        return self.counter.nbytes + tables + own
+
+
+def new_label_state(spec: Spec) -> LabelState | None:
+    """The state before the first record; None where the spec has no labels."""
+    if spec.labels is None:
+        return None
+    labelled = {feature.entity for feature in spec.features if feature.kind in LABEL_KINDS}
+    plans = tuple(plan_entity(spec, entity, of_labels=True) for entity in spec.entities if entity.name in labelled)
+    inputs = len(spec.features) + 1
+    return LabelState(
+        plans=plans,
+        counter=np.zeros(COUNTERS, np.int64),
+        pending=new_pending(spec.labels.pending_rows_max, len(plans), inputs),
+        tables=[new_table(recent_width=0, distinct_width=0, places=False, detailed=False) for _ in plans],
+        head=head.new_arrays(inputs),
+    )
+
+
+def read_label_features(spec: Spec, state: LabelState, batch: TransactionBatch, out: NDArray[np.float64]) -> None:
+    """Fill the columns of `out` (n, features) that labels tell of; within a batch nothing of this changes."""
+    labelled = int(state.counter[LABELLED])
+    prior = float(state.counter[FRAUDS]) / labelled if labelled else 0.0
+    for plan, table in zip(state.plans, state.tables, strict=True):
+        parts = (table.cells, table.key, table.chain, table.whole, table.sums, table.detail)
+        lateness_s = spec.allowed_lateness_ms // 1000
+        read_kernel(batch.event_time_ms, batch.key[plan.key], plan.window_s, lateness_s, plan.totals, prior, parts, out)
+
+
+def supervise(
+    spec: Spec, state: LabelState, batch: TransactionBatch, features: NDArray[np.float64], anomaly: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """One score a row (n,) in 0–1 from the unsupervised one, `anomaly` (n,), and the head; remembers the rows.
+
+    Without a fraud among the labels so far the scores are `anomaly` itself. All rows of a batch, in order.
+    """
+    assert spec.labels is not None, "a state has labels where its spec has"
+    assert len(batch.identity) == len(batch), "with labels every row has an identity"
+    inputs = head_inputs(features, anomaly)
+    rows, frauds, rows_max = int(state.counter[ROWS_PUT]), int(state.counter[FRAUDS]), spec.labels.pending_rows_max
+    score = head.blend(spec.labels, state.head, state.pending, rows, frauds, inputs, anomaly)
+    state.pending = with_room(state.pending, rows, rows_max, len(batch))
+    key = np.empty((len(state.plans), len(batch)), np.uint64)
+    for position, plan in enumerate(state.plans):
+        key[position] = batch.key[plan.key]
+    put_kernel(rows, rows_max, batch.identity, batch.event_time_ms, key, inputs, state.pending)
+    state.counter[ROWS_PUT] += len(batch)
+    return score
+
+
+def head_inputs(features: NDArray[np.float64], anomaly: NDArray[np.float64]) -> NDArray[np.float32]:
+    """What the head sees, (n, features + 1): all features, and the anomaly in bits."""
+    inputs = np.empty((len(features), features.shape[1] + 1), np.float32)
+    np.clip(features, -INPUT_MAX, INPUT_MAX, out=inputs[:, :-1], casting="same_kind")
+    inputs[:, -1] = head.bits_of(anomaly)
+    return inputs
+
+
+def learn_labels(spec: Spec, state: TaskState, labels: LabelBatch) -> LabelTally:
+    """Fold labels into `state`, in place. Call between two batches; raises ValueError where the spec has no labels."""
+    own = state.labels
+    if spec.labels is None or own is None:
+        raise ValueError("expected a spec with labels, found one without: set labels.enabled")
+    rows = int(own.counter[ROWS_PUT])
+    head.calibrate(spec.labels, own.head, own.pending, rows)
+    before = own.counter.copy()
+    watermark_ms = int(state.clock[budget.EVENT_MS]) - spec.allowed_lateness_ms
+    slot, change = np.empty(len(labels), np.int64), np.zeros(len(labels), np.int8)
+    pending = own.pending
+    resolve_kernel(
+        labels.identity,
+        labels.is_fraud,
+        np.maximum(labels.event_time_ms, max(0, watermark_ms)) // 1000,
+        pending.cells,
+        pending.identity,
+        pending.label,
+        pending.arrived_s,
+        own.counter,
+        slot,
+        change,
+    )
+    changed = np.flatnonzero(change)
+    if len(changed):
+        _count(spec, own, slot[changed], labels.is_fraud[changed], change[changed], watermark_ms // 1000)
+        head.learn(spec.labels, own.head, pending, slot[changed], labels.is_fraud[changed])
+    told = own.counter - before
+    return LabelTally(*(int(told[position]) for position in (LEARNED, DUPLICATE, CONTRADICTORY, ORPHAN)))
+
+
+def _count(
+    spec: Spec,
+    own: LabelState,
+    slot: NDArray[np.int64],
+    is_fraud: NDArray[np.bool_],
+    change: NDArray[np.int8],
+    watermark_s: int,
+) -> None:
+    """Take what changed into the tables of the entities."""
+    lateness_s = spec.allowed_lateness_ms // 1000
+    arrived_s = own.pending.arrived_s[slot].astype(np.int64)
+    for position, plan in enumerate(own.plans):
+        key = own.pending.key[slot, position]
+        scratch = np.empty((scratch_entries(plan.window_s, lateness_s), SCRATCH))
+        asked = (plan.window_s, plan.cell_per_s, lateness_s, plan.entity.slots_max, watermark_s)
+        row = 0
+        while True:
+            table = own.tables[position]
+            row, why = count_labels_kernel(row, key, is_fraud, change, arrived_s, asked, table, scratch)
+            if why == DONE:
+                break
+            own.tables[position] = grown(table, why)
+
+
+@njit(cache=True, nogil=True)
+def read_kernel(event_time_ms, key, window_s, lateness_s, feature, prior, parts, out):
+    """Write one entity's label features of all rows."""
+    index, known, chain, whole, sums, detail = parts
+    total = np.zeros((len(window_s), TOTALS))
+    for i in range(len(key)):
+        slot = find_slot_kernel(index, known, key[i]) if key[i] != 0 else -1
+        if slot >= 0:
+            gather_kernel(
+                chain, whole, sums, detail, np.int64(slot), event_time_ms[i] // 1000, window_s, lateness_s, total
+            )
+        else:
+            total[:] = 0.0
+        for f in range(len(feature)):
+            frauds = total[feature[f, WINDOW], T_AMOUNT]
+            value = frauds
+            if feature[f, KIND] == FRAUD_RATE:
+                value = (frauds + PRIOR_LABELS * prior) / (total[feature[f, WINDOW], T_ROWS] + PRIOR_LABELS)
+            out[i, feature[f, OUT]] = value if key[i] != 0 else np.nan
+
+
+@njit(cache=True, nogil=True)
+def resolve_kernel(wanted, is_fraud, arrival_s, cells, identity, label, arrived_s, counter, slot, change):
+    """Find each label's row and say what the label does to it; fills `slot` (n,), -1 where none, and `change` (n,)."""
+    for i in range(len(wanted)):
+        row = find_slot_kernel(cells, identity, wanted[i]) if wanted[i] != 0 else -1
+        slot[i] = row
+        change[i] = NOTHING
+        if row < 0:
+            counter[ORPHAN] += 1
+            continue
+        said = FRAUD if is_fraud[i] else GENUINE
+        if label[row] == said:
+            counter[DUPLICATE] += 1
+            continue
+        if label[row] == UNKNOWN:
+            change[i] = FIRST
+            counter[LEARNED] += 1
+            counter[LABELLED] += 1
+            counter[FRAUDS] += said == FRAUD
+            arrived_s[row] = arrival_s[i]
+        else:
+            change[i] = FLIPPED
+            counter[CONTRADICTORY] += 1
+            counter[FRAUDS] += 1 if said == FRAUD else -1
+        label[row] = said
+
+
+@njit(cache=True, nogil=True)
+def count_labels_kernel(row, key, is_fraud, change, arrived_s, asked, table, scratch):
+    """Labels from `row` on into one entity's table; returns (next row, DONE or what to grow before going on)."""
+    window_s, cell_per_s, lateness_s, slots_max, watermark_s = asked
+    counter, index, known, last_ms, chain, _, _, _, _, _, whole, sums, detail = table
+    longest_s = window_s[len(window_s) - 1]
+    for i in range(row, len(key)):
+        if key[i] == 0:
+            continue
+        slot = find_slot_kernel(index, known, key[i])
+        fraud = 1.0 if is_fraud[i] else 0.0
+        if change[i] == FLIPPED:
+            if slot >= 0:
+                span_s = longest_s // GRID + 1
+                correct_kernel(chain, whole, sums, np.int64(slot), arrived_s[i], span_s, 2.0 * fraud - 1.0)
+            continue
+        why = room_kernel(counter, len(known), slots_max, len(whole), len(index))
+        if why != DONE:
+            return i, why
+        if slot < 0:
+            expire_before_ms = 1000 * (watermark_s - longest_s)
+            slot = claim_slot_kernel(counter, index, known, last_ms, chain, whole, key[i], expire_before_ms, slots_max)
+        append_kernel(
+            counter, chain, whole, sums, detail, slot, arrived_s[i], fraud, window_s, cell_per_s, lateness_s, scratch
+        )
+        last_ms[slot] = max(last_ms[slot], 1000 * arrived_s[i])
+    return len(key), DONE
+
+
+@njit(cache=True, nogil=True)
+def correct_kernel(chain, whole, sums, slot, arrived_s, span_s, more):
+    """Add to the frauds of the entry that holds a label which arrived then: the oldest one not before it.
+
+    An entry holds nothing older than itself by more than `span_s`: where none qualifies, the label's has aged away.
+    """
+    found = np.int64(-1)
+    found_at = np.int64(0)
+    found_s = np.int64(0)
+    chunk = np.int64(chain[slot, HEAD])
+    used = head_used_kernel(np.int64(chain[slot, LENGTH]))
+    while chunk >= 0:
+        for position in range(used):
+            time_s = np.int64(whole[chunk, 2 * position + SECOND])
+            if not arrived_s <= time_s <= arrived_s + span_s:
+                continue
+            if found < 0 or time_s < found_s:
+                found = chunk
+                found_at = np.int64(position)
+                found_s = time_s
+        chunk = older_kernel(whole, chunk)
+        used = CHUNK
+    if found >= 0:
+        sums[found, found_at] = max(0.0, sums[found, found_at] + more)
+
+
+def label_gauges(spec: Spec, state: LabelState | None) -> dict[str, float]:
+    """Figures for the metrics; none where the spec has no labels."""
+    if spec.labels is None or state is None:
+        return {}
+    counter = state.counter
+    frauds = float(max(counter[FRAUDS], 0))
+    return {
+        "labels_learned": float(counter[LEARNED]),
+        "labels_duplicate": float(counter[DUPLICATE]),
+        "labels_contradictory": float(counter[CONTRADICTORY]),
+        "labels_orphan": float(counter[ORPHAN]),
+        "labelled_frauds": frauds,
+        "head_weight": frauds / (frauds + spec.labels.frauds_until_half),
+        "labels_pending_rows": float(min(counter[ROWS_PUT], len(state.pending.identity))),
+        "labelled_entities": float(sum(table.counter[SLOTS] for table in state.tables)),
+    }

@@ -16,6 +16,7 @@ from detector.core import budget, drift, fusion, profile
 from detector.core.batch import DecisionBatch, TransactionBatch, Verdict
 from detector.core.explain import explain
 from detector.core.features import entity_features, row_features
+from detector.core.labels import read_label_features, supervise
 from detector.core.models import Arrays, Member, Trace
 from detector.core.spec import Spec
 from detector.core.state import TaskState
@@ -44,7 +45,7 @@ def step(spec: Spec, state: TaskState, batch: TransactionBatch) -> DecisionBatch
         stop = min(rows, start + min(member.rows_to_pivot(arrays) for member, arrays in members))
         part = slice(start, stop)
         traces = score(members, features[part], decided.score[:, part])
-        decide(spec, state, batch.event_time_ms[part], tie_break[part], decided, part)
+        decide(spec, state, batch.rows(start, stop), tie_break[part], decided, part)
         for row in (np.flatnonzero(decided.verdict[part] == Verdict.ALERT) + start).tolist():
             decided.reasons[row] = explain(
                 spec,
@@ -92,6 +93,8 @@ def features_of(
     count = len(state.tables)
     row_features(spec, batch, features)
     in_two(lambda: fill(range(0, count, 2)), lambda: fill(range(1, count, 2)), len(batch))
+    if state.labels is not None:
+        read_label_features(spec, state.labels, batch, features)
     return features
 
 
@@ -115,7 +118,7 @@ def score(
 def decide(
     spec: Spec,
     state: TaskState,
-    event_time_ms: NDArray[np.int64],
+    batch: TransactionBatch,
     tie_break: NDArray[np.float64],
     decided: DecisionBatch,
     part: slice,
@@ -124,11 +127,14 @@ def decide(
     ready = all(member.ready(arrays) for member, arrays in zip(state.plan.members, state.members, strict=True))
     decided.model_version[part] = state.plan.members[0].pivots(state.members[0])
     decision = spec.decision
+    fused = fusion.fuse(decided.score[:, part])
+    if state.labels is not None:
+        fused = supervise(spec, state.labels, batch, decided.features[part], fused)
     budget.decide_kernel(
-        event_time_ms,
+        batch.event_time_ms,
         decided.late[part],
         ready,
-        fusion.score_bins(fusion.fuse(decided.score[:, part])),
+        fusion.score_bins(fused),
         tie_break,
         -1 if decision.alerts_per_day is None else decision.alerts_per_day,
         spec.partitions,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.entities import DISTINCT_MAX
-from detector.core.spec import Entity, FeatureKind, Spec
+from detector.core.spec import LABEL_KINDS, Entity, FeatureKind, Spec
 from detector.core.windows import cells_per_second
 
 COUNT = int(FeatureKind.COUNT)
@@ -21,6 +21,8 @@ NEW = int(FeatureKind.NEW)
 DISTINCT = int(FeatureKind.DISTINCT)
 DISTANCE_KM = int(FeatureKind.DISTANCE_KM)
 SPEED_KMH = int(FeatureKind.SPEED_KMH)
+FRAUD_COUNT = int(FeatureKind.FRAUD_COUNT)
+FRAUD_RATE = int(FeatureKind.FRAUD_RATE)
 
 RECENT_MAX = {"merchant": 16, "terminal": 16}  # people shop at many places ...
 RECENT_MAX_OTHERS = 4  # ... from few countries and devices
@@ -52,9 +54,13 @@ class EntityPlan:
         return set(self.totals[:, KIND].tolist() + self.sights[:, KIND].tolist())
 
 
-def plan_entity(spec: Spec, entity: Entity) -> EntityPlan:
-    """Compile the features of `entity` out of `spec`."""
-    mine = [(out, feature) for out, feature in enumerate(spec.features) if feature.entity == entity.name]
+def plan_entity(spec: Spec, entity: Entity, of_labels: bool = False) -> EntityPlan:
+    """Compile the features of `entity` out of `spec`: those that rows tell, or those that labels tell."""
+    mine = [
+        (out, feature)
+        for out, feature in enumerate(spec.features)
+        if feature.entity == entity.name and (feature.kind in LABEL_KINDS) == of_labels
+    ]
     windows = sorted({feature.window_ms // 1000 for _, feature in mine if feature.window_ms} or {86_400})
     rows = []
     recent_width = distinct_width = 0
@@ -74,8 +80,8 @@ def plan_entity(spec: Spec, entity: Entity) -> EntityPlan:
         key=spec.keys.index(entity.key),
         window_s=np.array(windows, np.int64),
         cell_per_s=cells_per_second(np.array(windows, np.int64), spec.allowed_lateness_ms // 1000),
-        totals=np.array([row for row in rows if row[KIND] < NEW], np.int32).reshape(-1, 6),
-        sights=np.array([row for row in rows if row[KIND] >= NEW], np.int32).reshape(-1, 6),
+        totals=np.array([row for row in rows if row[KIND] < NEW or of_labels], np.int32).reshape(-1, 6),
+        sights=np.array([row for row in rows if row[KIND] >= NEW and not of_labels], np.int32).reshape(-1, 6),
         recent_width=recent_width,
         distinct_width=distinct_width,
     )

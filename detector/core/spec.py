@@ -43,6 +43,8 @@ class FeatureKind(IntEnum):
     DISTINCT = 17
     DISTANCE_KM = 18
     SPEED_KMH = 19
+    FRAUD_COUNT = 20
+    FRAUD_RATE = 21
 
 
 WINDOWED = {
@@ -51,7 +53,10 @@ WINDOWED = {
     "amount_to_mean": FeatureKind.AMOUNT_TO_MEAN,
     "amount_deviation": FeatureKind.AMOUNT_DEVIATION,
     "amount_to_max": FeatureKind.AMOUNT_TO_MAX,
+    "fraud_count": FeatureKind.FRAUD_COUNT,
+    "fraud_rate": FeatureKind.FRAUD_RATE,
 }
+LABEL_KINDS = frozenset({FeatureKind.FRAUD_COUNT, FeatureKind.FRAUD_RATE})  # what only labels can tell
 PLAIN = {
     "seconds_since_last": FeatureKind.SECONDS_SINCE_LAST,
     "distance_km": FeatureKind.DISTANCE_KM,
@@ -113,6 +118,22 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Labels:
+    """What is learned from labels that come days after the transaction; None in their place: labels are not read.
+
+    `pending_rows_max` bounds the store of decided rows that a label may still find. `frauds_until_half` is the number
+    of frauds at which the supervised head weighs as much as the unsupervised members; of the genuine rows it learns
+    `genuine_share`, each for as many as it stands for, and each fraud for `fraud_weight` of them.
+    """
+
+    pending_rows_max: int = 262_144
+    frauds_until_half: float = 50.0
+    genuine_share: float = 0.2
+    fraud_weight: float = 10.0
+    learning_rate: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """All that `step` needs to know besides its input and its state.
 
@@ -129,6 +150,7 @@ class Spec:
     partitions: int = 1
     seed: int = 42
     mapping: str = ""
+    labels: Labels | None = None
 
     def fingerprint(self) -> str:
         """16 hex digits over every field: equal fingerprints decide equally."""
@@ -164,6 +186,8 @@ def parse_feature(name: str) -> Feature:
     `E.new.KEY`                       1 when KEY's value is not among E's last ones (16 merchants, 4 others)
     `E.distinct.KEY.W`                distinct values of KEY seen with E in W, this row's included, at most 8
     `E.distance_km`, `E.speed_kmh`    from E's previous place
+    `E.fraud_count.W`                 frauds of E that labels told of in the window W, by the labels' arrival
+    `E.fraud_rate.W`                  their share of E's labels in W, drawn to the stream's own share where few
     ================================  ==============================================================
 
     Raises SpecError, naming what was expected.
@@ -185,11 +209,12 @@ def parse_feature(name: str) -> Feature:
     raise SpecError(
         f"unknown feature {name!r}: expected amount, hour, weekday, numeric.COLUMN, or ENTITY followed by one of "
         ".count.W .sum.W .seconds_since_last .amount_to_mean.W .amount_deviation.W .amount_to_max.W .new.KEY "
-        ".distinct.KEY.W .distance_km .speed_kmh, where W is a window such as 24h"
+        ".distinct.KEY.W .distance_km .speed_kmh .fraud_count.W .fraud_rate.W, where W is a window such as 24h"
     )
 
 
 DEFAULT_WINDOWS = ("1h", "24h", "7d", "30d")
+DEFAULT_LABEL_WINDOWS = ("1d", "7d", "30d")
 
 
 def default_features(entities: tuple[Entity, ...], keys: tuple[str, ...], numeric: tuple[str, ...]) -> tuple[str, ...]:
@@ -209,6 +234,16 @@ def default_features(entities: tuple[Entity, ...], keys: tuple[str, ...], numeri
         names.append("device.distinct.card.7d")
     names += [f"numeric.{column}" for column in numeric]
     return tuple(names)
+
+
+def default_label_features(entities: tuple[Entity, ...]) -> tuple[str, ...]:
+    """What labels tell of each entity, kept beside the other features where none is declared."""
+    return tuple(
+        f"{entity.name}.{kind}.{window}"
+        for entity in entities
+        for kind in ("fraud_count", "fraud_rate")
+        for window in DEFAULT_LABEL_WINDOWS
+    )
 
 
 MODEL_KINDS = frozenset(
@@ -244,9 +279,9 @@ def default_model_features(features: tuple[Feature, ...]) -> tuple[str, ...]:
         or (feature.kind == FeatureKind.COUNT and feature.entity == "device" and feature.window_ms < day)
         or (feature.kind == FeatureKind.SUM and feature.entity == owner and feature.window_ms == day)
     ]
-    return tuple(chosen) or tuple(feature.name for feature in features)
+    return tuple(chosen) or tuple(feature.name for feature in features if feature.kind not in LABEL_KINDS)
 
 
 def _digest(fields: dict[str, object]) -> str:
-    said = {name: value for name, value in fields.items() if value != ""}  # an empty text says nothing, now or later
+    said = {name: value for name, value in fields.items() if value not in ("", None)}  # says nothing, now or later
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=int).encode()).hexdigest()[:16]

@@ -27,7 +27,9 @@ from detector.core.entities import (
 )
 from detector.core.explain import sides_of
 from detector.core.features import table_for
+from detector.core.labels import ROWS_PUT, LabelState, label_gauges, new_label_state
 from detector.core.models import Member, build_members
+from detector.core.pending import RING, indexed
 from detector.core.plan import EntityPlan, plan_entity
 from detector.core.spec import Spec
 
@@ -60,6 +62,7 @@ class TaskState:
     drift: dict[str, Array]  # histograms of the day and of the days before it
     tables: list[EntityTable]
     members: list[dict[str, Array]]
+    labels: LabelState | None = None
 
     def nbytes(self) -> int:
         """Bytes held, spare capacity included."""
@@ -67,7 +70,8 @@ class TaskState:
         tables = sum(array.nbytes for table in self.tables for array in table)
         members = sum(array.nbytes for arrays in self.members for array in arrays.values())
         drifts = sum(array.nbytes for array in self.drift.values())
-        return sum(array.nbytes for array in own) + tables + members + drifts
+        labels = self.labels.nbytes() if self.labels is not None else 0
+        return sum(array.nbytes for array in own) + tables + members + drifts + labels
 
 
 def compile_plan(spec: Spec) -> Plan:
@@ -97,6 +101,7 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
         drift=drift.new_arrays(len(plan.profiled)),
         tables=[table_for(plan_) for plan_ in plan.entities],
         members=[member.new_arrays() for member in plan.members],
+        labels=new_label_state(spec),
     )
 
 
@@ -107,12 +112,28 @@ def saved_arrays(state: TaskState) -> dict[str, Array]:
     }
     saved |= {f"drift.{name}": array for name, array in state.drift.items()}
     for plan, table in zip(state.plan.entities, state.tables, strict=True):
-        prefix = f"entity.{plan.entity.name}."
-        saved[prefix + "counter"] = table.counter
-        for names, used in ((SLOT_ARRAYS, SLOTS), (CHUNK_ARRAYS, CHUNKS)):
-            saved |= {prefix + name: getattr(table, name)[: table.counter[used]] for name in names}
+        saved |= _saved_table(f"entity.{plan.entity.name}.", table)
     for position, arrays in enumerate(state.members):
         saved |= {f"member.{position}.{name}": array for name, array in arrays.items()}
+    if state.labels is not None:
+        saved |= _saved_labels(state.labels)
+    return saved
+
+
+def _saved_table(prefix: str, table: EntityTable) -> dict[str, Array]:
+    saved: dict[str, Array] = {prefix + "counter": table.counter}
+    for names, used in ((SLOT_ARRAYS, SLOTS), (CHUNK_ARRAYS, CHUNKS)):
+        saved |= {prefix + name: getattr(table, name)[: table.counter[used]] for name in names}
+    return saved
+
+
+def _saved_labels(labels: LabelState) -> dict[str, Array]:
+    saved: dict[str, Array] = {"labels.counter": labels.counter}
+    rows = int(labels.counter[ROWS_PUT])
+    saved |= {f"labels.pending.{name}": getattr(labels.pending, name)[:rows] for name in RING}
+    saved |= {f"labels.head.{name}": array for name, array in labels.head.items()}
+    for plan, table in zip(labels.plans, labels.tables, strict=True):
+        saved |= _saved_table(f"labels.entity.{plan.entity.name}.", table)
     return saved
 
 
@@ -124,17 +145,34 @@ def from_saved(spec: Spec, saved: dict[str, Array]) -> TaskState:
     for name, array in state.drift.items():
         _fill(array, saved[f"drift.{name}"], f"drift.{name}")
     for position, plan in enumerate(state.plan.entities):
-        prefix = f"entity.{plan.entity.name}."
-        empty = state.tables[position]
-        fields: dict[str, Any] = {
-            name: _fitting(getattr(empty, name), saved[prefix + name]) for name in SLOT_ARRAYS + CHUNK_ARRAYS
-        }
-        table = empty._replace(**fields | {"counter": saved[prefix + "counter"].copy()})
-        state.tables[position] = reindexed(table, index_size(int(table.counter[SLOTS])))
+        state.tables[position] = _restored_table(f"entity.{plan.entity.name}.", state.tables[position], saved)
     for position, arrays in enumerate(state.members):
         for name, array in arrays.items():
             _fill(array, saved[f"member.{position}.{name}"], f"member.{position}.{name}")
+    if state.labels is not None:
+        _restore_labels(state.labels, saved)
     return state
+
+
+def _restored_table(prefix: str, empty: EntityTable, saved: dict[str, Array]) -> EntityTable:
+    fields: dict[str, Any] = {
+        name: _fitting(getattr(empty, name), saved[prefix + name]) for name in SLOT_ARRAYS + CHUNK_ARRAYS
+    }
+    table = empty._replace(**fields | {"counter": saved[prefix + "counter"].copy()})
+    return reindexed(table, index_size(int(table.counter[SLOTS])))
+
+
+def _restore_labels(labels: LabelState, saved: dict[str, Array]) -> None:
+    _fill(labels.counter, saved["labels.counter"], "labels.counter")
+    for name, array in labels.head.items():
+        _fill(array, saved[f"labels.head.{name}"], f"labels.head.{name}")
+    ring: dict[str, Any] = {
+        name: _fitting(getattr(labels.pending, name), saved[f"labels.pending.{name}"]) for name in RING
+    }
+    labels.pending = indexed(labels.pending._replace(**ring), int(labels.counter[ROWS_PUT]))
+    for position, plan in enumerate(labels.plans):
+        prefix = f"labels.entity.{plan.entity.name}."
+        labels.tables[position] = _restored_table(prefix, labels.tables[position], saved)
 
 
 def _fill(target: Array, source: Array, name: str) -> None:
@@ -178,4 +216,4 @@ def gauges(spec: Spec, state: TaskState) -> dict[str, float]:
     for share in (0.5, 0.9, 0.99, 0.999):
         position = fusion.quantile_bin_kernel(state.ranks, int(clock[budget.SCORED]), share)
         figures[f"score_quantile.{share}"] = fusion.bin_score(int(position)) if clock[budget.SCORED] else 0.0
-    return figures
+    return figures | label_gauges(spec, state.labels)

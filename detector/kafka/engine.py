@@ -78,7 +78,7 @@ class CoreEngine:
     def __init__(self, settings: Settings, spec: Spec) -> None:
         topics = settings.topics
         self._spec = spec
-        self._decoder = Decoder(settings.mapping, spec)
+        self._decoder = Decoder(settings.mapping, spec, topics.transactions)
         self._encoder = Encoder(settings.mapping, spec, topics.transactions, settings.application_id)
         self._alerts, self._decisions = topics.alerts, topics.decisions
         # Least verdict that is published as a decision; none at infinity.
@@ -94,7 +94,7 @@ class CoreEngine:
 
     def decode(self, records: Records) -> Decoded:
         """Columns of the accepted records, and the rejects."""
-        return self._decoder.decode(records.payloads, records.offset, records.record_time_ms)
+        return self._decoder.decode(records.payloads, records.offset, records.record_time_ms, records.partition)
 
     def step(self, state: Any, decoded: Decoded) -> DecisionBatch:
         """Decide, and fold into `state` in place."""

@@ -80,7 +80,7 @@ class Fold:
         self.placed = Partitions(mapping, partitions)
         self.spent_s = dict.fromkeys(("place", "decode", "step", "tell"), 0.0)
         self._topic = topic
-        self._decoder = Decoder(mapping, self.spec)
+        self._decoder = Decoder(mapping, self.spec, topic)
         self._encoder = Encoder(mapping, self.spec, topic, settings.application_id)
         self._read_alert = msgspec.json.Decoder(_Alert).decode
         identity = mapping.fields.get("transaction_id")
@@ -92,7 +92,7 @@ class Fold:
         began_s = time.perf_counter()
         partition, offset = self.placed.place(payloads)
         placed_s = time.perf_counter()
-        decoded = self._decoder.decode(payloads, offset, np.full(len(payloads), -1, np.int64))
+        decoded = self._decoder.decode(payloads, offset, np.full(len(payloads), -1, np.int64), partition)
         decoded_s = time.perf_counter()
         rows = _undecided(len(payloads), len(self.members), partition, offset)
         rows.rejects = {reject.record: reject for reject in decoded.rejects}
@@ -156,6 +156,7 @@ def chosen(batch: TransactionBatch, rows: NDArray[np.int64]) -> TransactionBatch
         batch.latitude[rows],
         batch.longitude[rows],
         np.ascontiguousarray(batch.numeric[:, rows]),
+        batch.identity[rows] if len(batch.identity) else batch.identity,
     )
 
 

@@ -9,13 +9,16 @@ from collections.abc import Iterable
 from detector.codec.shape import KEY_ROLE_FIELDS
 from detector.core.spec import (
     KEY_ROLES,
+    LABEL_KINDS,
     Decision,
     Entity,
     Feature,
     FeatureKind,
     HalfSpaceTrees,
+    Labels,
     Spec,
     default_features,
+    default_label_features,
     parse_duration_ms,
     parse_feature,
 )
@@ -74,6 +77,20 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
         partitions=partitions,
         seed=settings.models.seed,
         mapping=_digest(settings.mapping),
+        labels=_labels(settings),
+    )
+
+
+def _labels(settings: Settings) -> Labels | None:
+    declared = settings.labels
+    if not declared.enabled:
+        return None
+    return Labels(
+        declared.pending_rows_max,
+        declared.frauds_until_half,
+        declared.genuine_share,
+        declared.fraud_weight,
+        declared.learning_rate,
     )
 
 
@@ -111,11 +128,15 @@ def _features(
     names = {entity.name for entity in entities}
     if settings.features.use is None:
         parsed = [parse_feature(name) for name in default_features(entities, keys, numeric)]
+        if settings.labels.enabled:
+            parsed += [parse_feature(name) for name in default_label_features(entities)]
         return tuple(feature for feature in parsed if _lack(feature, names, keys, numeric, roles) is None), []
     parsed = [parse_feature(name) for name in settings.features.use]
     faults = []
     for feature in parsed:
         lack = _lack(feature, names, keys, numeric, roles)
+        if lack is None and feature.kind in LABEL_KINDS and not settings.labels.enabled:
+            lack = "expected [labels] enabled = true, which such a feature rests on"
         if lack is not None:
             faults.append(f"features.use: {feature.name!r}: {lack}")
     return tuple(parsed), faults

@@ -16,7 +16,7 @@ from detector.settings.faults import ConfigError, fault_lines
 from detector.settings.sections import Settings
 
 # Sections that a spec is built from.
-SPEC_SECTIONS = ("input", "entities", "features", "models", "decision")
+SPEC_SECTIONS = ("input", "entities", "features", "models", "decision", "labels")
 
 
 def load(path: Path | None, env: AbstractMapping[str, str] = os.environ) -> Settings:

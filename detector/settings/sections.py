@@ -253,6 +253,26 @@ class LabelSettings(Section):
         description="Least time between two looks at the labels topic, ms; each look that finds any is noted in the "
         "journal.",
     )
+    pending_rows_max: int = Field(
+        default=262_144,
+        ge=1_024,
+        le=100_000_000,
+        description="Newest decided rows of a partition that a label still finds, some 200 bytes each; a label that "
+        "comes later is an orphan.",
+    )
+    frauds_until_half: float = Field(
+        default=50.0,
+        gt=0,
+        le=1e9,
+        description="Labelled frauds at which the supervised head weighs as much as the other models; none: nothing.",
+    )
+    genuine_share: float = Field(
+        default=0.2, gt=0, le=1, description="Share of the genuine rows that the head learns; frauds it learns all."
+    )
+    fraud_weight: float = Field(
+        default=10.0, gt=0, le=1e6, description="How many of those genuine rows a fraud weighs as much as."
+    )
+    learning_rate: float = Field(default=0.05, gt=0, le=10, description="First step of the head's weights (AdaGrad).")
 
 
 class Http(Section):

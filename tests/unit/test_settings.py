@@ -296,6 +296,7 @@ def test_every_field_of_the_spec_comes_from_a_setting() -> None:
         "partitions",
         "seed",
         "mapping",
+        "labels",
     }
     assert {field.name for field in dataclasses.fields(Spec)} == known
 

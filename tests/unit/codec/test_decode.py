@@ -53,7 +53,7 @@ def test_columns_have_the_shapes_and_types_of_the_contract() -> None:
         hash_text(text) for text in ("c-1", "u-1", "m-1", "", "d", "10.0.0.1", "", "", "", "EUR")
     ]
     types = {name: getattr(batch, name).dtype for name in batch.__slots__}
-    assert types.pop("key") == np.uint64
+    assert types.pop("key") == types.pop("identity") == np.uint64
     assert types.pop("offset") == types.pop("event_time_ms") == decoded.record.dtype == np.int64
     assert set(types.values()) == {np.dtype(np.float64)}
     assert batch.key.flags.c_contiguous

@@ -141,6 +141,24 @@ EXACT = [
     ("numeric.v", 0.5, {"rarity": 0.2}, "v 0.5 is not unusual by itself (usually 2 to 60)"),
     ("hour", 3.0, {"rarity": 0.012}, "at 03:00-03:59 UTC, when 1.2 % of transactions come"),
     ("weekday", 6.0, {}, "on a Sunday"),
+    (
+        "terminal.fraud_count.7d",
+        2.0,
+        {"typical_low": 0.0, "typical_high": 0.0},
+        (
+            "2 frauds of this terminal confirmed in the 7 days before, higher than 99.920 % of earlier transactions "
+            "(usually 0)"
+        ),
+    ),
+    (
+        "terminal.fraud_rate.30d",
+        0.25,
+        {"typical_low": 0.001, "typical_high": 0.002},
+        (
+            "25 % of this terminal's transactions labelled in the 30 days before are fraud, higher than 99.920 % of "
+            "earlier transactions (usually 0.001 to 0.002)"
+        ),
+    ),
 ]
 
 

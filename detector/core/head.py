@@ -1,0 +1,265 @@
+"""The supervised head: logistic regression that learns from each label as it comes, and its blend with the anomaly.
+
+Each input (a feature, or the members' anomaly in bits) enters twice: scaled and on an asinh axis, which keeps order and
+far values apart; and as one of BINS quantile bins, or missing, so that the model may bend. AdaGrad (Duchi, Hazan,
+Singer, 2011) gives every weight its own step, so a bin that is rare learns as fast as one that is not. All frauds are
+learned, with a weight; of the genuine rows a share, chosen by their identity.
+
+Scale and bins come from the pending rows at doubling numbers of rows, then once a turn of the store; the weights are
+then learned anew from the labelled rows that the store holds. Between two batches nothing changes but by labels.
+
+Blend: each score in bits, −log2 of its tail probability; their mean weighted by the number of frauds seen.
+
+Fails where frauds differ from genuine rows only jointly: the model adds up what single inputs say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detector.core.pending import FRAUD, UNKNOWN, Pending
+from detector.core.spec import Labels
+
+Arrays = dict[str, NDArray[Any]]
+
+BINS = 16
+MISSING = BINS  # columns of `weight`: the bins, one for missing, one for the scaled value
+LINEAR = BINS + 1
+COLUMNS = BINS + 2
+SCALED_MAX = 10.0
+CALIBRATE_ROWS_MIN = 256
+CALIBRATE_ROWS_MAX = 16_384  # of the newest, at even steps
+LEVEL_ROWS = 2_048  # newest rows that say how the head's scores are spread
+LEVEL_STALE_SHARE = 1.0 / 64.0  # of the labels learned, before the spread is looked at again
+UPPER_SHARE = 0.02
+UPPER_BITS = float(-np.log2(UPPER_SHARE))
+BITS_LINEAR_MAX = 16.0
+BITS_MAX = 45.0  # 1 − 2⁻⁴⁵ still has room below 1 in float64
+
+# positions in `counter` and `bias`
+CALIBRATED_ROWS, TAKEN, STALE, LEVELED = range(4)
+BIAS, BIAS_MEMORY = range(2)
+MIDDLE, UPPER, EXCESS = range(3)  # positions in `level`
+
+
+def new_arrays(inputs: int) -> Arrays:
+    """The state before the first label."""
+    return {
+        "counter": np.zeros(4, np.int64),
+        "center": np.zeros(inputs),
+        "width": np.ones(inputs),
+        "edges": np.zeros((inputs, BINS - 1), np.float32),
+        "weight": np.zeros((inputs, COLUMNS)),
+        "memory": np.zeros((inputs, COLUMNS)),
+        "bias": np.zeros(2),
+        "level": np.array([0.0, 1.0, 1.0]),
+    }
+
+
+def bits_of(anomaly: NDArray[np.float64]) -> NDArray[np.float64]:
+    """−log2(1 − anomaly), 0 to 53."""
+    bits: NDArray[np.float64] = -np.log2(np.maximum(1.0 - anomaly, 2.0**-53))
+    return bits
+
+
+def calibrate(labels: Labels, arrays: Arrays, pending: Pending, rows: int) -> None:
+    """Scale and bins anew where the rows have doubled, or the store has turned; then the weights anew."""
+    counter = arrays["counter"]
+    last = int(counter[CALIBRATED_ROWS])
+    due = max(CALIBRATE_ROWS_MIN, min(2 * last, last + labels.pending_rows_max))
+    if rows < due:
+        return
+    counter[CALIBRATED_ROWS] = rows
+    held = min(rows, len(pending.identity))
+    sample = pending.inputs[_newest(pending, rows, held)[:: max(1, held // CALIBRATE_ROWS_MAX)]]
+    for column in range(sample.shape[1]):
+        scale(sample[:, column], arrays, column)
+    for name in ("weight", "memory", "bias"):
+        arrays[name][:] = 0.0
+    counter[TAKEN] = 0
+    slots = _newest(pending, rows, held)[::-1]
+    known = slots[pending.label[slots] != UNKNOWN]
+    if len(known):
+        learn(labels, arrays, pending, known, pending.label[known] == FRAUD)
+
+
+def scale(values: NDArray[np.float32], arrays: Arrays, column: int) -> None:
+    """One input's center, width and bin edges from a sample; what the sample does not tell stays 0 and 1."""
+    known = np.sort(values[~np.isnan(values)]).astype(np.float64)
+    if not len(known):
+        return
+    low, middle, high = known[[len(known) // 4, len(known) // 2, 3 * len(known) // 4]]
+    spread = high - low
+    if spread <= 0.0:
+        spread = known[int(0.99 * (len(known) - 1))] - known[int(0.01 * (len(known) - 1))]
+    arrays["center"][column] = middle
+    arrays["width"][column] = spread if spread > 0.0 else max(1e-6, abs(middle))
+    cuts = (np.arange(1, BINS) * len(known)) // BINS
+    arrays["edges"][column] = known[cuts]
+
+
+def learn(
+    labels: Labels, arrays: Arrays, pending: Pending, slot: NDArray[np.int64], is_fraud: NDArray[np.bool_]
+) -> None:
+    """Learn labelled rows, one after the other."""
+    learn_kernel(
+        pending.inputs,
+        pending.identity,
+        slot,
+        is_fraud,
+        labels.genuine_share,
+        labels.fraud_weight,
+        labels.learning_rate,
+        _model(arrays),
+        arrays["memory"],
+        arrays["counter"],
+    )
+
+
+def blend(
+    labels: Labels,
+    arrays: Arrays,
+    pending: Pending,
+    rows: int,
+    frauds: int,
+    inputs: NDArray[np.float32],
+    anomaly: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """`anomaly` (n,) and the head's score of `inputs` (n, m), by the frauds seen; `anomaly` itself before the first."""
+    counter = arrays["counter"]
+    if frauds <= 0 or counter[TAKEN] == 0:
+        return anomaly
+    if counter[STALE] > LEVEL_STALE_SHARE * counter[TAKEN] or not counter[LEVELED]:
+        find_level(arrays, pending, rows)
+    logit = np.empty(len(inputs))
+    logit_kernel(inputs, _model(arrays), logit)
+    share = frauds / (frauds + labels.frauds_until_half)
+    bits = (1.0 - share) * bits_of(anomaly) + share * head_bits(logit, arrays["level"])
+    blended: NDArray[np.float64] = 1.0 - np.exp2(-np.minimum(bits, BITS_MAX))
+    return blended
+
+
+def find_level(arrays: Arrays, pending: Pending, rows: int) -> None:
+    """How the head's scores of the newest rows are spread: median, 98 % quantile, mean excess above that."""
+    newest = _newest(pending, rows, min(rows, len(pending.identity), LEVEL_ROWS))
+    logit = np.empty(len(newest))
+    logit_kernel(pending.inputs[newest], _model(arrays), logit)
+    logit.sort()
+    upper = int((1.0 - UPPER_SHARE) * (len(logit) - 1))
+    middle = logit[len(logit) // 2]
+    arrays["level"][MIDDLE] = middle
+    arrays["level"][UPPER] = max(logit[upper], middle + 1e-3)
+    arrays["level"][EXCESS] = max(float((logit[upper:] - logit[upper]).mean()), 0.05)
+    arrays["counter"][STALE] = 0
+    arrays["counter"][LEVELED] = 1
+
+
+def head_bits(logit: NDArray[np.float64], level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """−log2 of the head's tail probability, monotone: 1 at the median, exponential tails, slower far out."""
+    slope = (UPPER_BITS - 1.0) / (level[UPPER] - level[MIDDLE])
+    below = np.exp2(np.minimum(slope * (logit - level[MIDDLE]), 0.0))
+    inside = 1.0 + slope * (logit - level[MIDDLE])
+    beyond = UPPER_BITS + (logit - level[UPPER]) / (level[EXCESS] * np.log(2.0))
+    bits = np.where(logit < level[MIDDLE], below, np.where(logit < level[UPPER], inside, beyond))
+    far = np.maximum(bits - BITS_LINEAR_MAX, 0.0)
+    squeezed: NDArray[np.float64] = np.minimum(bits, BITS_LINEAR_MAX) + 8.0 * np.log2(1.0 + far / 8.0)
+    return squeezed
+
+
+def _model(arrays: Arrays) -> tuple[NDArray[Any], ...]:
+    return arrays["center"], arrays["width"], arrays["edges"], arrays["weight"], arrays["bias"]
+
+
+def _newest(pending: Pending, rows: int, count: int) -> NDArray[np.int64]:
+    """Slots of the newest `count` rows, newest first."""
+    return (rows - 1 - np.arange(count)) % len(pending.identity)
+
+
+@njit(cache=True, nogil=True)
+def bin_kernel(value, edges):
+    """How many edges are at or below the value."""
+    low = 0
+    high = len(edges)
+    while low < high:
+        middle = (low + high) // 2
+        if edges[middle] <= value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def scaled_kernel(value, center, width):
+    """An input on its asinh axis."""
+    return min(max(np.arcsinh((np.float64(value) - center) / width), -SCALED_MAX), SCALED_MAX)
+
+
+@njit(cache=True, nogil=True)
+def logit_kernel(inputs, model, logit):
+    """The head's logit of each row."""
+    center, width, edges, weight, bias = model
+    for i in range(len(inputs)):
+        z = bias[BIAS]
+        for m in range(inputs.shape[1]):
+            value = inputs[i, m]
+            if np.isnan(value):
+                z += weight[m, MISSING]
+            else:
+                z += weight[m, bin_kernel(value, edges[m])]
+                z += weight[m, LINEAR] * scaled_kernel(value, center[m], width[m])
+        logit[i] = z
+
+
+@njit(cache=True, nogil=True)
+def taken_kernel(identity, share):
+    """Whether a genuine row is learned: by its identity, so that a restart learns the same ones."""
+    z = (identity ^ (identity >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return np.float64(z >> np.uint64(11)) * 2.0**-53 < share
+
+
+@njit(cache=True, nogil=True)
+def step_kernel(weight, memory, gradient, rate):
+    """One AdaGrad step: the weight and the sum of squared gradients after it."""
+    memory += gradient * gradient
+    return weight - rate * gradient / np.sqrt(memory + 1e-8), memory
+
+
+@njit(cache=True, nogil=True)
+def learn_kernel(inputs, identity, slot, is_fraud, share, fraud_weight, rate, model, memory, counter):
+    """Stochastic gradient descent on the logistic loss, a row a step."""
+    center, width, edges, weight, bias = model
+    for i in range(len(slot)):
+        row = slot[i]
+        counter[STALE] += 1
+        if not is_fraud[i] and not taken_kernel(identity[row], share):
+            continue
+        counter[TAKEN] += 1
+        z = bias[BIAS]
+        for m in range(inputs.shape[1]):
+            value = inputs[row, m]
+            if np.isnan(value):
+                z += weight[m, MISSING]
+            else:
+                z += weight[m, bin_kernel(value, edges[m])]
+                z += weight[m, LINEAR] * scaled_kernel(value, center[m], width[m])
+        p = 1.0 / (1.0 + np.exp(-z))
+        gradient = (p - 1.0) * fraud_weight if is_fraud[i] else p
+        bias[BIAS], bias[BIAS_MEMORY] = step_kernel(bias[BIAS], bias[BIAS_MEMORY], gradient, rate)
+        for m in range(inputs.shape[1]):
+            value = inputs[row, m]
+            if np.isnan(value):
+                column = MISSING
+            else:
+                column = bin_kernel(value, edges[m])
+                scaled = scaled_kernel(value, center[m], width[m])
+                weight[m, LINEAR], memory[m, LINEAR] = step_kernel(
+                    weight[m, LINEAR], memory[m, LINEAR], gradient * scaled, rate
+                )
+            weight[m, column], memory[m, column] = step_kernel(weight[m, column], memory[m, column], gradient, rate)
