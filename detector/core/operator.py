@@ -1,13 +1,17 @@
 """The straight line on one screen: features → score → fuse → decide → explain → learn.
 
 Laws kept here: *cut invariance*, `step(a)` then `step(b)` equals `step(a ++ b)` bit for bit; *prequential*, decision
-*i* depends on records before *i* only. A batch is walked in segments that end where a member's profiles pivot: inside a
+*i* depends on records before *i* only. `prepare` makes the features and touches the entity tables alone, `conclude`
+does the rest and touches all but them: so the features of one batch may be made while the batch before it is decided.
+
+A batch is walked in segments that end where a member's profiles pivot: inside a
 segment everything that scores is frozen, and what decides goes row by row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +27,29 @@ from detector.core.state import TaskState
 from detector.core.threads import SHARED_ROWS_MIN, in_two
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch with its features (n, f) and what is late of it (n,): folded into the entity tables, not yet decided."""
+
+    batch: TransactionBatch
+    late: NDArray[np.bool_]
+    features: NDArray[np.float64]
+
+
 def step(spec: Spec, state: TaskState, batch: TransactionBatch) -> DecisionBatch:
     """Decide every row of `batch` and fold it into `state`, in place."""
+    return conclude(spec, state, prepare(spec, state, batch))
+
+
+def prepare(spec: Spec, state: TaskState, batch: TransactionBatch) -> Prepared:
+    """The features; entity tables take the rows in. Batches are prepared in log order."""
     late, watermark_ms = lateness(spec, state, batch.event_time_ms)
-    features = features_of(spec, state, batch, late, watermark_ms)
+    return Prepared(batch, late, features_of(spec, state, batch, late, watermark_ms))
+
+
+def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
+    """Score, decide, explain and learn what was prepared. Batches are concluded in log order."""
+    batch, late, features = prepared.batch, prepared.late, prepared.features
     rows = len(batch)
     decided = DecisionBatch(
         score=np.empty((len(state.members), rows)),
@@ -67,8 +90,9 @@ def lateness(
     """(late, watermark) a row: the watermark is the highest event time before the row, less the allowed lateness."""
     before = np.empty_like(event_time_ms)
     if len(before):
-        before[0] = state.clock[budget.EVENT_MS]
+        before[0] = state.front_ms[0]
         np.maximum(np.maximum.accumulate(event_time_ms[:-1]), before[0], out=before[1:])
+        state.front_ms[0] = max(before[-1], event_time_ms[-1])
     watermark_ms = before - spec.allowed_lateness_ms
     return event_time_ms < watermark_ms, watermark_ms
 

@@ -54,6 +54,7 @@ class TaskState:
 
     plan: Plan
     clock: NDArray[np.int64]
+    front_ms: NDArray[np.int64]  # (1,) highest event time prepared; what is decided catches up: clock[EVENT_MS]
     meter: NDArray[np.float64]
     ranks: NDArray[np.int64]  # Fenwick tree of fused scores
     counted: NDArray[np.int64]
@@ -93,6 +94,7 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
     return TaskState(
         plan=plan,
         clock=clock,
+        front_ms=np.array([-1]),
         meter=meter,
         ranks=np.zeros(fusion.BINS + 1, np.int64),
         counted=np.zeros(2, np.int64),
@@ -144,6 +146,7 @@ def from_saved(spec: Spec, saved: dict[str, Array]) -> TaskState:
         _fill(getattr(state, name), saved[name], name)
     for name, array in state.drift.items():
         _fill(array, saved[f"drift.{name}"], f"drift.{name}")
+    state.front_ms[0] = state.clock[budget.EVENT_MS]
     for position, plan in enumerate(state.plan.entities):
         state.tables[position] = _restored_table(f"entity.{plan.entity.name}.", state.tables[position], saved)
     for position, arrays in enumerate(state.members):

@@ -1,7 +1,7 @@
 """The seam between the shell and the core: bytes and columns in, messages out.
 
-Law: `decode` and `step` depend on their arguments alone, so replaying the same records in any cuts gives the same state
-and the same outputs, byte for byte.
+Law: `decode`, `prepare` and `conclude` depend on their arguments alone, so replaying the same records in any cuts gives
+the same state and the same outputs, byte for byte.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from detector.codec import snapshot as state_codec
 from detector.codec.decode import Decoded, Decoder
 from detector.codec.encode import Encoder, OutMessage
 from detector.core.batch import DecisionBatch, Verdict
-from detector.core.operator import step
+from detector.core.operator import conclude, prepare
 from detector.core.spec import Spec
 from detector.core.state import gauges, new_state
 from detector.kafka.records import Records, headers_of
@@ -47,8 +47,12 @@ class Engine(Protocol):
         """Columns of the accepted records, and the rejects."""
         ...
 
-    def step(self, state: Any, decoded: Decoded) -> DecisionBatch:
-        """Decide, and fold into `state` in place."""
+    def prepare(self, state: Any, decoded: Decoded) -> Any:
+        """The first half of a fold, in log order; may run while the batch before is concluded in another thread."""
+        ...
+
+    def conclude(self, state: Any, prepared: Any) -> DecisionBatch:
+        """The second half, in log order: decide, and fold into `state` in place."""
         ...
 
     def outputs(self, records: Records, decoded: Decoded, decisions: DecisionBatch) -> list[Output]:
@@ -96,9 +100,13 @@ class CoreEngine:
         """Columns of the accepted records, and the rejects."""
         return self._decoder.decode(records.payloads, records.offset, records.record_time_ms, records.partition)
 
-    def step(self, state: Any, decoded: Decoded) -> DecisionBatch:
-        """Decide, and fold into `state` in place."""
-        return step(self._spec, state, decoded.batch)
+    def prepare(self, state: Any, decoded: Decoded) -> Any:
+        """The features."""
+        return prepare(self._spec, state, decoded.batch)
+
+    def conclude(self, state: Any, prepared: Any) -> DecisionBatch:
+        """All that follows from them."""
+        return conclude(self._spec, state, prepared)
 
     def outputs(self, records: Records, decoded: Decoded, decisions: DecisionBatch) -> list[Output]:
         """Alerts and published decisions, in log order."""

@@ -3,6 +3,9 @@
 Law: a record counts as processed when its transaction is committed, and not before. Rewinding is the only answer to a
 failed transaction; it restores every task that had records in it.
 
+While a batch is decided, the features of the next are made in another thread; nothing is committed before all that was
+taken is decided.
+
 One turn takes what is there, for at most one commit interval. While more than a whole batch is waiting, commits are let
 grow to `commit_rows_max` rows or `CATCH_UP_S`, for a commit costs milliseconds; else one begins `commit_interval_ms`
 after the last one began, or as soon as there is a record, and takes what came in between.
@@ -11,18 +14,22 @@ after the last one began, or as soon as there is a record, and takes what came i
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from detector.codec.decode import Decoded
+from detector.core.threads import SHARED_ROWS_MIN, ahead
 from detector.kafka.dead_letters import DeadLetters, RejectWindow
 from detector.kafka.engine import Engine
 from detector.kafka.errors import HistoryLost, Rewind, Stop
 from detector.kafka.outbox import Outbox
 from detector.kafka.patience import Patience
 from detector.kafka.rebalance import Assignment
-from detector.kafka.records import by_partition, records_of
+from detector.kafka.records import Records, by_partition, records_of
 from detector.kafka.restore import Restorer
 from detector.kafka.snapshots import Upload
 from detector.kafka.tally import Tally
@@ -40,7 +47,21 @@ LEAVE_S = 5.0
 # A larger state is not snapshot on leaving: the next owner replays at most one snapshot interval instead.
 LEAVE_STATE_BYTES_MAX = 128 * 1024 * 1024
 
+Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A micro-batch of one task whose features are being made. `prepared` waits for them and the CPU seconds spent;
+    `taken_s`: monotonic time.
+    """
+
+    task: Task
+    records: Records
+    decoded: Decoded
+    prepared: Callable[[], tuple[Any, float]]
+    taken_s: float
 
 
 class Loop:
@@ -68,6 +89,7 @@ class Loop:
         self._behind = False
         self._commit_began_s = 0.0
         self._failed = False
+        self._ahead: Batch | None = None
         self._unsought: list[Task] = []
 
     def run(self) -> None:
@@ -90,6 +112,8 @@ class Loop:
             self._outbox.open()
             if messages := self._consume():
                 self._process(messages)
+            if not self._behind:
+                self._conclude()
             if self._due():
                 self._commit()
         except Rewind as rewind:
@@ -130,27 +154,40 @@ class Loop:
             self._tally.first_s = None
 
     def _fold(self, task: Task, messages: list[Message]) -> None:
-        """One micro-batch of one task: decode, step, publish. Raises Rewind, TooManyRejects."""
-        wall_s, began_s = time.monotonic(), time.thread_time()
+        """One micro-batch of one task is decoded and begun, the one before it concluded. Raises as `_conclude`."""
+        wall_s, cpu_s = time.monotonic(), time.thread_time()
         records = records_of(task.partition, messages, task.next_offset)
         if not len(records):
             return
         decoded = self._engine.decode(records)
-        decoded_s = time.thread_time()
-        decisions = self._engine.step(task.state, decoded)
-        stepped_s = time.thread_time()
+        task.next_offset = int(records.offset[-1]) + 1
+        self._watch.spent("decode", time.thread_time() - cpu_s)
+        state = task.state
+        if len(records) < SHARED_ROWS_MIN:  # what runs here at once must come after what runs there
+            self._conclude()
+        prepared = ahead(lambda: _timed(lambda: self._engine.prepare(state, decoded)), len(records))
+        self._conclude(Batch(task, records, decoded, prepared, wall_s))
+
+    def _conclude(self, follows: Batch | None = None) -> None:
+        """Decide and publish the batch that was begun; `follows` is begun now. Raises Rewind, TooManyRejects."""
+        batch, self._ahead = self._ahead, follows
+        if batch is None:
+            return
+        task, records, decoded = batch.task, batch.records, batch.decoded
+        prepared, spent_s = batch.prepared()
+        began_s = time.thread_time()
+        decisions = self._engine.conclude(task.state, prepared)
+        concluded_s = time.thread_time()
         for output in self._engine.outputs(records, decoded, decisions):
             self._outbox.produce(output.topic, output.message)
         for reject in decoded.rejects:
             letter = self._letters.of(records, reject)
             self._outbox.produce(letter.topic, letter.message, on_delivery=self._letters.delivered)
-        task.next_offset = int(records.offset[-1]) + 1
         task.rows_since_snapshot += len(records)
         self._tally.add(records, decoded, decisions)
-        self._tally.processing_s.append(time.monotonic() - wall_s)
-        self._watch.spent("decode", decoded_s - began_s)
-        self._watch.spent("step", stepped_s - decoded_s)
-        self._watch.spent("publish", time.thread_time() - stepped_s)
+        self._tally.processing_s.append(time.monotonic() - batch.taken_s)
+        self._watch.spent("step", spent_s + concluded_s - began_s)
+        self._watch.spent("publish", time.thread_time() - concluded_s)
         if self._rejects.add(len(records), decoded.rejects):
             self._commit()
             self._rejects.stop(decoded.rejects)
@@ -168,7 +205,8 @@ class Loop:
         return bool(self._assignment.touched()) and (rows_due or time.monotonic() >= self._due_s())
 
     def _commit(self) -> None:
-        """Settle all touched tasks; metrics only afterwards. Raises Rewind."""
+        """Settle all touched tasks; metrics only afterwards. Raises Rewind, TooManyRejects."""
+        self._conclude()
         began_s, cpu_s = time.monotonic(), time.thread_time()
         self._commit_began_s = began_s
         self._outbox.commit(self._assignment.touched(), self._consumer)
@@ -179,6 +217,7 @@ class Loop:
 
     def _rewind(self, rewind: Rewind) -> None:
         """The one answer to a transaction that is gone: every task touched since the last commit restores."""
+        self._abandon()
         tasks = self._assignment.touched()
         log.warning(
             "transaction gone; restoring", cause=rewind.cause, why=str(rewind), partitions=[t.partition for t in tasks]
@@ -190,6 +229,13 @@ class Loop:
         for task in tasks:
             task.rewind(rewind.cause)
             task.restoring = self._restorer.restore(task)
+
+    def _abandon(self) -> bool:
+        """Wait for the batch that was begun and forget it: its task must restore. Whether there was one."""
+        batch, self._ahead = self._ahead, None
+        if batch is not None:
+            batch.prepared()
+        return batch is not None
 
     def _restore(self) -> None:
         """One slice of each restore; a task that is done takes records from its next offset on."""
@@ -264,8 +310,13 @@ class Loop:
         """Abort; never commit."""
         self._watch.lost()
         with self._patience.limited(LEAVE_S):
-            if not self._failed and (rewind := self._outbox.abort()) is not None:
+            if self._failed:
+                return
+            begun = self._abandon()
+            if (rewind := self._outbox.abort()) is not None:
                 self._rewind(rewind)
+            elif begun:
+                self._rewind(Rewind("aborted", "partitions lost with a batch begun"))
 
     def dropped(self, tasks: Sequence[Task]) -> None:
         """Forget their metrics."""
@@ -285,3 +336,9 @@ class Loop:
                     self._commit()
             except Rewind as rewind:
                 self._rewind(rewind)
+
+
+def _timed(call: Callable[[], Result]) -> tuple[Result, float]:
+    """The result and the CPU seconds that this thread spent on it."""
+    began_s = time.thread_time()
+    return call(), time.thread_time() - began_s

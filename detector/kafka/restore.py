@@ -200,7 +200,7 @@ class Restorer:
             for messages in slices:
                 if messages:
                     records = records_of(partition, messages, position)
-                    self._engine.step(state, self._engine.decode(records))
+                    self._engine.conclude(state, self._engine.prepare(state, self._engine.decode(records)))
                     position = int(records.offset[-1]) + 1
                 if time.monotonic() - said_s > SAY_EVERY_S:
                     said_s = time.monotonic()

@@ -96,7 +96,10 @@ class Counting:
         )
         return Decoded(batch, record, rejects, tombstones)
 
-    def step(self, state: Any, decoded: Decoded) -> DecisionBatch:
+    def prepare(self, state: Any, decoded: Decoded) -> Any:
+        return decoded
+
+    def conclude(self, state: Any, decoded: Any) -> DecisionBatch:
         column = decoded.batch.event_time_ms
         values = column.tolist()
         self._after = []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
+from detector.core.operator import conclude, prepare
 from detector.core.spec import Spec
+from detector.core.state import new_state
 from detector.core.threads import SHARED_ROWS_MIN
 from tests.streams import (
     SPECS,
@@ -13,6 +15,7 @@ from tests.streams import (
     codes,
     cuts,
     examples,
+    lines,
     pieces,
     run,
     seeded_codes,
@@ -53,3 +56,20 @@ def test_law_cut_invariance_over_threads(name: str) -> None:
     cut, decided_cut = run(spec, pieces(batch, range(0, rows, SHARED_ROWS_MIN // 3)))
     assert decided_cut == decided
     assert state_bytes(spec, cut) == state_bytes(spec, whole)
+
+
+@examples(100, 10)
+@given(specs(), codes(), cuts())
+def test_law_cut_invariance_with_features_made_ahead(spec: Spec, rows: list[int], places: list[int]) -> None:
+    """Features of the next batch may be made before this one is decided."""
+    batch = stream(spec, rows)
+    whole, decided = run(spec, [batch])
+    state, told, begun = new_state(spec), [], []
+    for piece in pieces(batch, places):
+        begun.append(prepare(spec, state, piece))
+        if len(begun) == 2:
+            told += lines(conclude(spec, state, begun.pop(0)))
+    for prepared in begun:
+        told += lines(conclude(spec, state, prepared))
+    assert told == decided
+    assert state_bytes(spec, state) == state_bytes(spec, whole)
