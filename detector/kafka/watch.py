@@ -75,7 +75,8 @@ class Watch:
         self._health.set(RESTORED, False, f"restoring after a transaction was lost ({cause})")
 
     def restored(self, task: Task) -> None:
-        """A task is RUNNING."""
+        """A task is RUNNING: the next tick, which may say that all are, comes at once."""
+        self._tick_s = 0.0
         self._metrics.restores_total.labels(task.cause).inc()
         self._metrics.restore_seconds.observe(time.monotonic() - task.restoring_since_s)
 
