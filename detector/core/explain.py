@@ -1,7 +1,9 @@
-"""Reasons for an alert, as numbers: which of the features that the models look at are rare, how rare, against what.
+"""Reasons for an alert, as numbers: which features the models' scores come from, how rare they are, against what.
 
-Rarity is read from the reference of the feature profile, so a reason says only what was known before the row (law:
-prequential) and does not depend on batches (law: cut invariance).
+What a feature contributes to the fused score decides the order (see `credit`), among features that are rare by
+themselves, so that each reason says something that a person can check. Rarity is read from the reference of the feature
+profile, so a reason says only what was known before the row (law: prequential) and does not depend on batches (law: cut
+invariance).
 """
 
 from __future__ import annotations
@@ -43,17 +45,18 @@ def explain(
     amount: float,
     cumulated: NDArray[np.int64],
     edges: NDArray[np.float64],
+    contribution: NDArray[np.float64],
 ) -> tuple[ReasonEvidence, ...]:
-    """At most four reasons for one row, the rarest first, among `columns`; the rarest alone when none is rare.
+    """At most four reasons for one row among `columns`: what is rare, in order of `contribution` (len(columns),).
 
-    `features` float64 (f,) is the row; `cumulated` int64 (len(columns), BINS + 1) and `edges` are the feature profile's
-    reference.
+    Where nothing is rare, the feature that contributes most stands alone. `features` float64 (f,) is the row;
+    `cumulated` int64 (len(columns), BINS + 1) and `edges` are the feature profile's reference.
     """
-    chosen = np.empty((REASONS_MAX, 5))
+    chosen = np.empty((REASONS_MAX, 6))
     values = features[columns]
-    count = explain_kernel(values, as_bits(values), sides, cumulated, edges, chosen)
+    count = explain_kernel(values, as_bits(values), sides, cumulated, edges, contribution, chosen)
     evidence = []
-    for position, rarity, typical_low, typical_high, low in chosen[:count].tolist():
+    for position, rarity, typical_low, typical_high, low, _ in chosen[:count].tolist():
         column = int(columns[int(position)])
         value = float(features[column])
         compared = spec.features[column].kind in BASELINE and value > 0.0
@@ -63,21 +66,33 @@ def explain(
 
 
 @njit(cache=True, nogil=True)
-def explain_kernel(values, bits, sides, cumulated, edges, chosen):
-    """Fill `chosen` (REASONS_MAX, 5): position, rarity, 5 % and 95 % quantile, odd for being low; returns how many."""
+def explain_kernel(values, bits, sides, cumulated, edges, contribution, chosen):
+    """Fill `chosen` (REASONS_MAX, 6): position, rarity, 5 % and 95 % quantile, odd for being low, contribution.
+
+    Returns how many. What is rare goes before what is not; within either, and between equals, more contribution, then
+    less rarity.
+    """
     count = 0
     for position in range(len(values)):
         side = sides[position]
         if side == NEVER or np.isnan(values[position]) or (side == WHEN_SET and values[position] == 0.0):
             continue
         rarity = rarity_kernel(cumulated[position], bits[position], ABOVE if side == WHEN_SET else side)
+        given = contribution[position]
         place = count
-        while place > 0 and rarity < chosen[place - 1, 1]:
+        while place > 0:
+            above = chosen[place - 1]
+            if (rarity <= RARITY_MAX) != (above[1] <= RARITY_MAX):
+                before = rarity <= RARITY_MAX
+            else:
+                before = given > above[5] or (given == above[5] and rarity < above[1])
+            if not before:
+                break
             if place < REASONS_MAX:
-                chosen[place, 0], chosen[place, 1] = chosen[place - 1, 0], chosen[place - 1, 1]
+                chosen[place, 0], chosen[place, 1], chosen[place, 5] = above[0], above[1], above[5]
             place -= 1
         if place < REASONS_MAX:
-            chosen[place, 0], chosen[place, 1] = position, rarity
+            chosen[place, 0], chosen[place, 1], chosen[place, 5] = position, rarity, given
             count = min(count + 1, REASONS_MAX)
     while count > 1 and chosen[count - 1, 1] > RARITY_MAX:
         count -= 1

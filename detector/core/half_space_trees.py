@@ -19,6 +19,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detector.core import credit
 from detector.core import spec as spec_
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
 
@@ -156,6 +157,18 @@ class HalfSpaceForest:
         rows = int(arrays["counter"][REFERENCE_ROWS])
         score[:] = 1.0 - mass / float(self.spec.trees * rows * splits.nodes) if rows else 0.0
         return leaf
+
+    def explain(self, arrays: Arrays, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """What each of the columns adds to the score of one row (f,), and the base that they add to; see `credit`."""
+        rows, splits = int(arrays["counter"][REFERENCE_ROWS]), self.splits
+        given = np.zeros(len(self.columns))
+        if not rows:
+            return given, 0.0
+        z = self._scaled(row[None, :], *arrays["scale"][:2])[:, 0]
+        tables = arrays["heavier"], splits.height, arrays["reference"], arrays["path"]
+        base = credit.walk_kernel(z, splits.feature, splits.threshold, *tables, given)
+        size = float(self.spec.trees * rows * splits.nodes)
+        return given / -size, 1.0 - base / size
 
     def count(self, arrays: Arrays, leaf: NDArray[np.int32], taken: NDArray[np.bool_]) -> None:
         """Add the taken rows to the masses of their leaves."""

@@ -67,6 +67,13 @@ class Member(Protocol):
         """Freeze what was learned; `cumulated` int64 (profiled, BINS + 1) is the feature profile at this row."""
         ...
 
+    def explain(self, arrays: Arrays, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """What each of `columns` adds to the score of one row (f,), and the base, the score of a usual row.
+
+        Contributions (m,) and base sum to the score. All zero until `ready`.
+        """
+        ...
+
     def merge(self, one: Arrays, other: Arrays) -> Arrays:
         """What two streams learned since a shared pivot, together. Raises ValueError where they share none."""
         ...

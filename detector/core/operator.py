@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import budget, drift, fusion, profile
+from detector.core import budget, credit, drift, fusion, profile
 from detector.core.batch import DecisionBatch, TransactionBatch, Verdict
 from detector.core.explain import explain
 from detector.core.features import entity_features, row_features
@@ -78,6 +78,7 @@ def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
                 float(batch.amount[row]),
                 state.reference,
                 state.plan.edges,
+                contributions(state, features[row], decided.score[:, row]),
             )
         learn(state, features[part], bits[part], traces, late[part], ~late[part])
         start = stop
@@ -170,6 +171,14 @@ def decide(
         decided.risk[part],
         decided.verdict[part],
     )
+
+
+def contributions(state: TaskState, row: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each profiled feature of one row (f,) adds to its fused score, by all members."""
+    given = np.zeros((len(state.members), len(state.plan.profiled)))
+    for position, (member, arrays) in enumerate(zip(state.plan.members, state.members, strict=True)):
+        given[position, np.searchsorted(state.plan.profiled, member.columns)] = member.explain(arrays, row)[0]
+    return credit.fused(given, -np.log(np.maximum(1.0 - scores, 2.0**-63)))
 
 
 def learn(

@@ -263,17 +263,16 @@ def test_a_number_is_odd_on_either_side(value: float, side: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_reasons_are_ranked_rare_first_and_hold_the_row_s_own_numbers(seed: int) -> None:
+def test_reasons_beyond_the_first_are_rare_and_hold_the_row_s_own_numbers(seed: int) -> None:
     spec = EVERYTHING
     batch = stream(spec, seeded_codes(seed, 150, seed % 2 == 0))
     decided = step(spec, new_state(spec), batch)
     assert len(decided.reasons) > 20
     for row, evidence in decided.reasons.items():
         assert len(evidence) <= 4
-        assert [item.rarity for item in evidence] == sorted(item.rarity for item in evidence)
         assert all(item.value == decided.features[row, item.feature] for item in evidence)
         assert all(item.typical_low <= item.typical_high for item in evidence)
-        assert len(evidence) <= 1 or evidence[-1].rarity <= 0.05
+        assert len(evidence) <= 1 or all(item.rarity <= 0.05 for item in evidence)
         reasons = sentences(spec, evidence, float(batch.amount[row]))
         assert reasons == [NOTHING_KNOWN] or evidence
         for reason, item in zip(reasons, evidence, strict=bool(evidence)):

@@ -246,3 +246,36 @@ def test_a_spec_s_members_are_built_in_its_order() -> None:
     members, profiled = build_members(spec)
     assert [member.columns.tolist() for member in members] == [[1], [0]]
     assert profiled.tolist() == [0, 1]
+
+
+def test_contributions_add_up_to_the_score_less_the_base(member: Member) -> None:
+    arrays, values = trained(member), rows(60, seed=7)
+    values[:5] *= 50.0
+    scores = np.empty(60)
+    member.score(arrays, values, scores)
+    before = {name: array.copy() for name, array in arrays.items()}
+    bases = set()
+    for row, score in zip(values, scores.tolist(), strict=True):
+        given, base = member.explain(arrays, row)
+        assert given.shape == member.columns.shape
+        assert base + given.sum() == pytest.approx(score, abs=1e-9)
+        bases.add(base)
+    assert len(bases) == 1
+    assert 0.0 <= bases.pop() <= 1.0
+    assert same(arrays, before)
+
+
+def test_a_member_that_is_not_ready_explains_nothing(member: Member) -> None:
+    given, base = member.explain(member.new_arrays(), rows(1)[0])
+    assert not given.any()
+    assert base == 0.0
+
+
+def test_the_odd_feature_contributes_most(member: Member) -> None:
+    arrays, hits = trained(member), 0
+    for position, column in enumerate(COLUMNS.tolist()):
+        values = np.ones((1, FEATURES))
+        values[0, column] = 1e4
+        given, _ = member.explain(arrays, values[0])
+        hits += int(given.argmax()) == position
+    assert hits == len(COLUMNS) or member is MEMBERS["one stump"]  # which knows one feature only

@@ -14,7 +14,10 @@ TESTS = (
     *(f"tests/property/test_law_{law}.py" for law in ("cut_invariance", "prequential", "round_trip")),
     *(f"tests/property/test_law_{law}.py" for law in ("restore_replay", "mass_adds")),
     "tests/parity",
-    *(f"tests/unit/core/test_{name}.py" for name in ("entities", "features", "fusion", "golden", "members", "profile")),
+    *(
+        f"tests/unit/core/test_{name}.py"
+        for name in ("entities", "explain", "drift", "features", "fusion", "golden", "members", "profile")
+    ),
     *(f"tests/unit/codec/test_{name}.py" for name in ("reasons", "snapshot")),
 )
 

@@ -1,0 +1,84 @@
+"""Where scores come from: credit against sums written out, and the order that it gives to reasons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector.core import credit, profile
+from detector.core.explain import explain, sides_of
+from tests.streams import EVERYTHING, features_of
+
+NAMES = ("card.count.1h", "card.count.24h", "card.count.7d", "amount")
+FEATURES = features_of(*NAMES)
+COLUMNS = np.arange(len(NAMES))
+
+
+def chosen(values: list[float], contribution: list[float]) -> list[str]:
+    """Names of the reasons of a row, where earlier rows held 0 to 999 in each feature."""
+    counts = np.zeros((len(NAMES), profile.BINS), np.int64)
+    bits = profile.as_bits(np.tile(np.arange(1_000.0)[:, None], (1, len(NAMES))))
+    profile.learn_kernel(bits, np.zeros(1_000, np.bool_), np.zeros(2, np.int64), counts)
+    table = profile.cumulated(counts)
+    spec = type(EVERYTHING)((), (), (), FEATURES, EVERYTHING.members, EVERYTHING.decision)
+    sides = sides_of(FEATURES, COLUMNS)
+    row = np.array(values)
+    found = explain(spec, COLUMNS, sides, row, 1.0, table, profile.bin_edges(), np.array(contribution))
+    return [NAMES[item.feature] for item in found]
+
+
+@pytest.mark.parametrize(
+    ("values", "contribution", "expected"),
+    [
+        ([999.0, 2e4, 3e4, 4e4], [0.0, 0.0, 0.0, 0.0], (1, 2, 3)),
+        ([2e4, 2e4, 3e4, 4e4], [0.1, 0.2, 0.4, 0.3], (2, 3, 1, 0)),
+        ([2e4, 2e4, 5.0, 6.0], [0.1, 0.2, 0.9, 0.8], (1, 0)),
+        ([4.0, 5.0, 6.0, 7.0], [0.1, -0.2, 0.9, 0.8], (2,)),
+        ([2e4, 5.0, 6.0, 7.0], [-0.5, 0.2, 0.9, 0.8], (0,)),
+        ([np.nan, 2e4, np.nan, 3e4], [0.9, 0.1, 0.9, 0.2], (3, 1)),
+    ],
+)
+def test_what_is_rare_in_order_of_contribution(
+    values: list[float], contribution: list[float], expected: tuple[int, ...]
+) -> None:
+    found = chosen(values, contribution)
+    if not any(contribution):  # equal contributions: the rarest first, and 999 is rarer than nothing here
+        assert set(found) >= {NAMES[position] for position in expected}
+    else:
+        assert found == [NAMES[position] for position in expected]
+
+
+def test_credit_along_a_walk_against_means_written_out() -> None:
+    """A tree of height two: first on feature 1 at 0.5, then on feature 0 at 0.5 on either side."""
+    feature, threshold = np.array([[1, 0, 0]]), np.full((1, 3), 0.5)
+    weight, value = np.array([[6, 2, 0, 0]]), np.array([[10.0, 2.0, 7.0, 1.0]])
+    heavier = np.array([[False, False, True]])
+    top, left, right = (6 * 10 + 2 * 2) / 8, (6 * 10 + 2 * 2) / 8, (7 + 1) / 2
+    cases = {
+        (0.2, 0.2): (10.0 - left, left - top),
+        (0.7, 0.2): (2.0 - left, left - top),
+        (0.2, 0.7): (7.0 - right, right - top),
+        (np.nan, 0.7): (1.0 - right, right - top),
+        (np.nan, np.nan): (10.0 - left, left - top),
+    }
+    for z, expected in cases.items():
+        given = np.zeros(2)
+        base = credit.walk_kernel(np.array(z), feature, threshold, heavier, 2, weight, value, given)
+        assert base == top
+        assert given.tolist() == pytest.approx(expected)
+
+
+def test_scaled_credit_keeps_proportions_and_sums_to_the_gain() -> None:
+    given = credit.scaled_to(np.array([3.0, -1.0, 2.0]), 0.5)
+    assert given.sum() == pytest.approx(0.5)
+    assert given.tolist() == pytest.approx([0.375, -0.125, 0.25])
+    assert not credit.scaled_to(np.array([1.0, -1.0]), 0.5).any()
+    assert not credit.scaled_to(np.zeros(2), 0.5).any()
+
+
+def test_members_give_credit_in_proportion_to_their_part_of_the_fused_score() -> None:
+    credits = np.array([[0.2, 0.2, 0.0], [0.0, 0.01, 0.03], [-0.5, 0.1, 0.0]])
+    given = credit.fused(credits, np.array([4.0, 8.0, 100.0]))
+    assert given.tolist() == pytest.approx([2.0, 2.0 + 2.0, 6.0])  # the third finds the row no odder than usual
+    assert not credit.fused(credits, np.zeros(3)).any()
+    assert not credit.fused(np.zeros((2, 3)), np.ones(2)).any()
