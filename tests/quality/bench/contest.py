@@ -72,15 +72,30 @@ def peer_row(
 
 
 def with_labels(data: Loaded, asked: Namespace, bar: Bar) -> Iterator[Row]:
-    """A streaming learner with labels that come late; where the Handbook's test week is in the rows, of that week."""
-    delay = data.source.label_delay
+    """The same with labels that come late, and a streaming learner on the same features, those of labels included.
+
+    Where the Handbook's test week is in the rows, figures are that week's.
+    """
+    name, delay_ms = data.source.name, parse_duration_ms(data.source.label_delay)
+    compile_kernels(data.labelled)
+    runs = []
+    for seed in SEEDS[: asked.seeds]:
+        with bar.step(f"{name}: detector, labels after {data.source.label_delay}, seed {seed}", len(data)) as told:
+            runs.append(ours.run(data, seed, told, delay_ms))
+    whole = slice(0, len(data))
+    found = [figures(data, run.scores["detector"], whole) | alerts(data.fraud, run.alert) for run in runs]
+    yield labelled_row(data, "detector", whole, found, ours.rows_per_s(runs))
     if asked.peers is not None and not any(word.lower() in late_labels.NAME.lower() for word in asked.peers):
         return
     end = int(np.searchsorted(data.event_time_ms, BOOK_WEEK_MS[1])) + 1 if "scenario" in data.extra else len(data)
-    features = ours.features_of(data, None, end)
-    with bar.step(f"{data.source.name}: {late_labels.NAME}, labels after {delay}", None):
-        done = late_labels.scored(data, features, parse_duration_ms(delay), asked.folder / "peers")
-    yield labelled_row(data, late_labels.NAME, done.rows, [figures(data, done.score, done.rows)], done.rows_per_s)
+    features = ours.features_of(data, None, end, delay_ms)
+    with bar.step(f"{name}: {late_labels.NAME}, labels after {data.source.label_delay}", None):
+        done = late_labels.scored(data, features, delay_ms, asked.folder / "peers")
+    peer = [figures(data, done.score, done.rows)]
+    same = [figures(data, run.scores["detector"][done.rows], done.rows) for run in runs]
+    row = labelled_row(data, late_labels.NAME, done.rows, peer, done.rows_per_s)
+    auc, ap = ("week_auc", "week_ap") if row["scored"] == WEEK else ("auc", "ap")
+    yield row | {"auc_detector": mean_of(same, auc), "ap_detector": mean_of(same, ap)}
 
 
 def labelled_row(data: Loaded, who: str, rows: slice, found: Sequence[Figures], per_s: float) -> Row:

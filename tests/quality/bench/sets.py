@@ -29,6 +29,7 @@ ROW_EVERY_MS = 8_640
 BEGIN_MS = 1_735_689_600_000  # of sets without a time: 2025-01-01
 BOOK_WEEK_MS = (1_533_686_400_000, 1_534_291_200_000)  # 2018-08-08 to 08-14, the Handbook's test week
 COLUMNS_ALONE = "[input]\nnumeric = [{columns}]\nfields = {{}}\n"
+LABELS = "\n[labels]\nenabled = true\n"
 
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.int64]
@@ -73,11 +74,13 @@ SETS = (
 class Loaded:
     """n rows. `batches` hold them all, in order; `fraud` bool (n,); `day` int64 (n,), of the event time.
 
-    `card`, `terminal`, `scenario` int64 (n,) where the set knows them.
+    `spec` is the default one without labels, `labelled` the same with labels. In `extra` lie `card`, `terminal` and
+    `scenario`, int64 (n,), where the set knows them.
     """
 
     source: BenchSet
     spec: Spec
+    labelled: Spec
     batches: list[TransactionBatch]
     fraud: Bools
     event_time_ms: Integers
@@ -98,9 +101,8 @@ class Loaded:
 
 def load_set(source: BenchSet, limit: int | None = None) -> Loaded:
     """The first `limit` rows of a file, a stream of `limit` rows where it is made up; all by default."""
-    settings = load_text(config_of(source))
-    spec = settings.spec(1)
-    decoder = Decoder(settings.mapping, spec)
+    settings, labelled = load_text(config_of(source)), load_text(config_of(source) + LABELS).spec(1)
+    decoder = Decoder(settings.mapping, labelled, source.name)
     if source.make is None:
         given = payloads(source.path, None, limit, text_columns(settings.mapping), BATCH_ROWS)
         known = truth_of_file(source)
@@ -116,7 +118,7 @@ def load_set(source: BenchSet, limit: int | None = None) -> Loaded:
         rows += len(some)
     event_time_ms = np.concatenate([batch.event_time_ms for batch in batches])
     extra = {name: known[name][:rows].astype(np.int64) for name in source.extra}
-    return Loaded(source, spec, batches, known["fraud"][:rows].astype(bool), event_time_ms, extra)
+    return Loaded(source, settings.spec(1), labelled, batches, known["fraud"][:rows].astype(bool), event_time_ms, extra)
 
 
 def config_of(source: BenchSet) -> str:
