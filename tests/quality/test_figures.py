@@ -16,7 +16,7 @@ FDH = next(source for source in SETS if source.name == "fdh")
 
 def loaded(time_ms: np.ndarray, fraud: np.ndarray, budget: int = 1, **extra: np.ndarray) -> Loaded:
     spec = Spec((), (), (), (parse_feature("amount"),), (), Decision(alerts_per_day=budget))
-    return Loaded(FDH, spec, [], fraud.astype(bool), time_ms.astype(np.int64), extra)
+    return Loaded(FDH, spec, spec, [], fraud.astype(bool), time_ms.astype(np.int64), extra)
 
 
 def test_the_top_of_a_day_is_that_days_and_of_equals_the_earlier() -> None:
