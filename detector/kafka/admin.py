@@ -74,8 +74,8 @@ def ensure_topics(admin: AdminClient, settings: Settings, input_partitions: int)
             _settle(growth, names[role], {KafkaError.INVALID_PARTITIONS})
 
 
-def wait_for_input(admin: AdminClient, topic: str, patience: Patience) -> int:
-    """Number of partitions of the input topic, as soon as there is one. Raises OutOfPatience."""
+def wait_for_input(admin: AdminClient, topic: str, patience: Patience, role: str = "transactions") -> int:
+    """Number of partitions of an input topic, as soon as there is one. Raises OutOfPatience."""
     while True:
         try:
             counts = partition_counts(admin, topic)
@@ -87,9 +87,20 @@ def wait_for_input(admin: AdminClient, topic: str, patience: Patience) -> int:
                 return found
             patience.failed(
                 "look for the input topic",
-                f"there is no topic {topic!r}; make it (detector topics create), or set topics.transactions",
+                f"there is no topic {topic!r}; make it (detector topics create), or set topics.{role}",
             )
         patience.wait(1.0)
+
+
+def check_labels(settings: Settings, partitions: int, labels_partitions: int) -> None:
+    """Labels must meet their transactions in one task. Raises ConfigurationRefused when the topics differ."""
+    if labels_partitions != partitions:
+        topics = settings.topics
+        raise ConfigurationRefused(
+            f"expected topic {topics.labels} to have {partitions} partitions, as {topics.transactions} has, found "
+            f"{labels_partitions}: labels would not meet their transactions. Give both topics the same number of "
+            "partitions, and their records the same keys, or set labels.enabled = false"
+        )
 
 
 def partition_counts(admin: AdminClient, topic: str | None = None) -> dict[str, int]:

@@ -94,6 +94,22 @@ def reader_config(settings: Settings, on_error: ErrorCallback) -> dict[str, Any]
     }
 
 
+def labels_config(settings: Settings, on_error: ErrorCallback) -> dict[str, Any]:
+    """The assign()-only consumer of the labels; never joins the group."""
+    return {
+        # Labels are few, and may wait: what the defaults fetch at once is enough.
+        "queued.max.messages.kbytes": 8_192,
+        "fetch.message.max.bytes": MESSAGE_BYTES_MAX,
+        **base(settings, "labels"),
+        "error_cb": on_error,
+        "group.id": f"{settings.application_id}-labels",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "error",
+    }
+
+
 def producer_config(settings: Settings, transactional_id: str | None, on_error: ErrorCallback) -> dict[str, Any]:
     """The one producer of the process; without `transactional_id` an idempotent one for at-least-once."""
     config = {

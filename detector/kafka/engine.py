@@ -1,7 +1,8 @@
 """The seam between the shell and the core: bytes and columns in, messages out.
 
 Law: `decode`, `prepare` and `conclude` depend on their arguments alone, so replaying the same records in any cuts gives
-the same state and the same outputs, byte for byte.
+the same state and the same outputs, byte for byte. So do `decode_labels` and `learn_labels`, called only where labels
+are read; they are replayed in the very calls in which they were made.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 from detector.codec import snapshot as state_codec
 from detector.codec.decode import Decoded, Decoder
 from detector.codec.encode import Encoder, OutMessage
+from detector.codec.labels import DecodedLabels, LabelDecoder
 from detector.core.batch import DecisionBatch, Verdict
+from detector.core.labels import LabelTally, learn_labels
 from detector.core.operator import conclude, prepare
 from detector.core.spec import Spec
 from detector.core.state import gauges, new_state
@@ -59,6 +62,14 @@ class Engine(Protocol):
         """Alerts and published decisions, in log order."""
         ...
 
+    def decode_labels(self, records: Records) -> DecodedLabels:
+        """Columns of the accepted labels, and the rejects."""
+        ...
+
+    def learn_labels(self, state: Any, decoded: DecodedLabels) -> LabelTally:
+        """Fold labels into `state` in place, while no batch of its task is prepared and not concluded."""
+        ...
+
     def snapshot(self, state: Any) -> bytes:
         """The state as bytes."""
         ...
@@ -83,6 +94,7 @@ class CoreEngine:
         topics = settings.topics
         self._spec = spec
         self._decoder = Decoder(settings.mapping, spec, topics.transactions)
+        self._label_decoder = LabelDecoder() if spec.labels is not None else None
         self._encoder = Encoder(settings.mapping, spec, topics.transactions, settings.application_id)
         self._alerts, self._decisions = topics.alerts, topics.decisions
         # Least verdict that is published as a decision; none at infinity.
@@ -132,6 +144,15 @@ class CoreEngine:
                 decision = self._encoder.decision(*arguments, headers, key=key, event_time_ms=event_time_ms)
                 outputs.append(Output(self._decisions, decision))
         return outputs
+
+    def decode_labels(self, records: Records) -> DecodedLabels:
+        """Columns of the accepted labels, and the rejects."""
+        assert self._label_decoder is not None, "labels are read where the spec has them"
+        return self._label_decoder.decode(records.payloads, records.offset)
+
+    def learn_labels(self, state: Any, decoded: DecodedLabels) -> LabelTally:
+        """What they teach."""
+        return learn_labels(self._spec, state, decoded.labels)
 
     def snapshot(self, state: Any) -> bytes:
         """The state as bytes."""

@@ -2,6 +2,9 @@
 
 Law: the newest readable journal record of a task and the group's committed offset say the same, because they were
 committed together. The record also says where the task's newest whole snapshot lies, and which spec made the state.
+
+Where labels are read, it says between which transactions they were folded in: every *cut* since that snapshot, so that
+a restore folds them in at the same places. Without labels none of their fields is written.
 """
 
 from __future__ import annotations
@@ -10,15 +13,19 @@ import msgspec
 
 JOURNAL_VERSION = 1
 
+# (transactions offset T, labels offset L): labels below L were folded in before the transaction at T.
+Cut = tuple[int, int]
+
 
 class JournalError(ValueError):
     """A journal record that this version cannot read."""
 
 
-class SnapshotReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SnapshotReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where a whole snapshot lies on the snapshots topic, in the partition of its task.
 
-    `first_offset` is that of its first chunk; `offset` the next input offset that its state waits for.
+    `first_offset` is that of its first chunk; `offset` the next input offset that its state waits for, `labels_offset`
+    the next labels offset.
     """
 
     sequence: int
@@ -27,12 +34,15 @@ class SnapshotReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     sha256: str
     first_offset: int
     offset: int
+    labels_offset: int | None = None
 
 
-class JournalRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class JournalRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What one commit settled for one task.
 
-    `inputs` maps `topic-partition` to the next offset; `origin_offset` is the first offset that the task ever read.
+    `inputs` maps `topic-partition` to the next offset; `origin_offset` is the first offset that the task ever read,
+    `labels_origin` that of its labels. `cuts`: those since the snapshot, in order. `merged`: where there is no
+    snapshot, up to here both logs were folded anew, in the order of event time (see `replay`).
     """
 
     version: int
@@ -44,6 +54,9 @@ class JournalRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_fingerprint: str
     spec_fingerprint: str
     guarantee: str
+    labels_origin: int | None = None
+    cuts: tuple[Cut, ...] = ()
+    merged: Cut | None = None
 
 
 def encode(record: JournalRecord) -> bytes:

@@ -1,4 +1,4 @@
-"""The loop: consume → decode → step → publish → commit, in one thread.
+"""The loop: (labels →) consume → decode → step → publish → commit, in one thread.
 
 Law: a record counts as processed when its transaction is committed, and not before. Rewinding is the only answer to a
 failed transaction; it restores every task that had records in it.
@@ -9,6 +9,8 @@ taken is decided.
 One turn takes what is there, for at most one commit interval. While more than a whole batch is waiting, commits are let
 grow to `commit_rows_max` rows or `CATCH_UP_S`, for a commit costs milliseconds; else one begins `commit_interval_ms`
 after the last one began, or as soon as there is a record, and takes what came in between.
+
+Labels, where they are read, go in first, at a commit boundary of their task; see `labels`.
 """
 
 from __future__ import annotations
@@ -19,15 +21,17 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from detector.codec.decode import Decoded
 from detector.core.threads import SHARED_ROWS_MIN, ahead
 from detector.kafka.dead_letters import DeadLetters, RejectWindow
 from detector.kafka.engine import Engine
-from detector.kafka.errors import HistoryLost, Rewind, Stop
+from detector.kafka.errors import Rewind
+from detector.kafka.labels import CUTS_MAX, LabelFold
 from detector.kafka.outbox import Outbox
 from detector.kafka.patience import Patience
+from detector.kafka.reader import readable
 from detector.kafka.rebalance import Assignment
 from detector.kafka.records import Records, by_partition, records_of
 from detector.kafka.restore import Restorer
@@ -77,7 +81,9 @@ class Loop:
         letters: DeadLetters,
         watch: Watch,
         patience: Patience,
+        labels: LabelFold | None = None,
     ) -> None:
+        self._labels = labels
         self._engine, self._consumer, self._outbox, self._restorer = engine, consumer, outbox, restorer
         self._letters, self._watch, self._patience = letters, watch, patience
         self._rows_max = settings.kafka.commit_rows_max
@@ -105,11 +111,14 @@ class Loop:
         finally:
             self._consumer.close()
             self._outbox.close()
+            if self._labels is not None:
+                self._labels.feed.close()
 
     def turn(self) -> None:
         """One round: take, fold, publish, commit when due, go on restoring."""
         try:
             self._outbox.open()
+            self._learn()
             if messages := self._consume():
                 self._process(messages)
             if not self._behind:
@@ -119,8 +128,22 @@ class Loop:
         except Rewind as rewind:
             self._rewind(rewind)
         self._restore()
-        if self._watch.tick(self._assignment, self._consumer, self._engine):
+        feed = self._labels.feed if self._labels is not None else None
+        if self._watch.tick(self._assignment, self._consumer, self._engine, feed):
             self._start_snapshots()
+
+    def _learn(self) -> None:
+        """Fold in the labels that are due. Raises Rewind."""
+        if self._labels is not None:
+            cpu_s = time.thread_time()
+            for tally, rejects in self._labels.fold(self._assignment.running(), self._end):
+                self._tally.add_labels(tally, rejects)
+            self._watch.spent("labels", time.thread_time() - cpu_s)
+
+    def _end(self, partition: int) -> int:
+        """End offset of an input partition as last heard of; below 0 where nothing was."""
+        known = self._consumer.get_watermark_offsets(TopicPartition(self._assignment.topic, partition), cached=True)
+        return known[1] if known is not None else -1
 
     def _consume(self) -> list[Message]:
         cpu_s = time.thread_time()
@@ -136,8 +159,7 @@ class Loop:
         return messages
 
     def _process(self, messages: list[Message]) -> None:
-        if any(map(Message.error, messages)):
-            messages = self._without_errors(messages)
+        messages = readable(messages, "consume", self._patience)
         groups = [
             (task, group)
             for partition, group in (by_partition(messages) if messages else {}).items()
@@ -227,6 +249,7 @@ class Loop:
         self._watch.rewound(rewind.cause)
         self._consumer.pause(self._assignment.where(tasks))
         for task in tasks:
+            self._forget_labels(task)
             task.rewind(rewind.cause)
             task.restoring = self._restorer.restore(task)
 
@@ -243,6 +266,8 @@ class Loop:
             if task.restoring is not None and next(task.restoring, self) is self:
                 self._watch.restored(task)
                 self._unsought.append(task)
+                if self._labels is not None:
+                    self._labels.feed.follow(task)
         for task in [*self._unsought]:
             here = self._assignment.tasks.get(task.partition) is task and task.phase is Phase.RUNNING
             if not here or self._sought(task):
@@ -262,10 +287,11 @@ class Loop:
         """Take those that are due, of tasks that stand at a commit boundary."""
         now_s = time.monotonic()
         for task in self._assignment.running():
-            if task.touched or not task.rows_since_snapshot:
+            if task.touched or not task.changed:
                 continue
             old = now_s - task.snapshot_taken_s >= self._snapshot_s
-            if old or task.rows_since_snapshot >= self._snapshot_rows:
+            many_cuts = task.labels is not None and len(task.labels.cuts) >= CUTS_MAX // 2
+            if old or many_cuts or task.rows_since_snapshot >= self._snapshot_rows:
                 self._snapshot(task)
 
     def _snapshot(self, task: Task) -> None:
@@ -273,25 +299,10 @@ class Loop:
         began_s = time.monotonic()
         data = self._engine.snapshot(task.state)
         sequence = task.snapshot.sequence + 1 if task.snapshot is not None else 1
-        task.upload = Upload(task.partition, sequence, task.next_offset, data)
+        labels_offset = task.labels.next_offset if task.labels is not None else None
+        task.upload = Upload(task.partition, sequence, task.next_offset, data, labels_offset)
         task.touched, task.rows_since_snapshot, task.snapshot_taken_s = True, 0, began_s
         self._watch.snapshot(len(data), time.monotonic() - began_s)
-
-    def _without_errors(self, messages: list[Message]) -> list[Message]:
-        for message in messages:
-            error = message.error()
-            if error is None:
-                continue
-            if error.code() == KafkaError._AUTO_OFFSET_RESET:
-                raise HistoryLost(
-                    f"expected {message.topic()} partition {message.partition()} to hold offset {message.offset()}, "
-                    f"found that it does not ({error.str()}): records were deleted before they were read. Raise "
-                    "retention.ms of the topic, then start with --rebuild to go on with what is left"
-                )
-            if error.fatal():
-                raise Stop(f"the consumer cannot go on: {error.name()}: {error.str()}")
-            self._patience.failed("consume", error)
-        return [message for message in messages if message.error() is None]
 
     # What the group calls back, from within consume() and close().
 
@@ -319,8 +330,14 @@ class Loop:
                 self._rewind(Rewind("aborted", "partitions lost with a batch begun"))
 
     def dropped(self, tasks: Sequence[Task]) -> None:
-        """Forget their metrics."""
+        """Forget their labels and metrics."""
+        for task in tasks:
+            self._forget_labels(task)
         self._watch.dropped(tasks)
+
+    def _forget_labels(self, task: Task) -> None:
+        if self._labels is not None:
+            self._labels.feed.forget(task.partition)
 
     def _leave(self, tasks: Sequence[Task]) -> None:
         until_s = time.monotonic() + LEAVE_S
@@ -330,7 +347,7 @@ class Loop:
                     self._commit()
                 for task in tasks:
                     small = task.phase is Phase.RUNNING and self._engine.nbytes(task.state) <= LEAVE_STATE_BYTES_MAX
-                    if small and task.rows_since_snapshot and task.upload is None:
+                    if small and task.changed and task.upload is None:
                         self._snapshot(task)
                 while self._assignment.touched() and time.monotonic() < until_s:
                     self._commit()

@@ -20,7 +20,10 @@ from detector.kafka.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What journal records say besides the task: the topics, the spec and the guarantee they are written under."""
+    """What journal records say besides the task: the topics, the spec and the guarantee they are written under.
+
+    `labels_topic`: None where no labels are read.
+    """
 
     topic: str
     journal_topic: str
@@ -28,20 +31,30 @@ class Ledger:
     spec_fingerprint: str
     state_fingerprint: str
     guarantee: str
+    labels_topic: str | None = None
 
     def entry(self, task: Task) -> tuple[str, OutMessage, int]:
         """Topic, message and partition of the journal record of the commit now being made."""
-        reference = task.upload.reference() if task.upload is not None else None
+        snapshot = (task.upload.reference() if task.upload is not None else None) or task.snapshot
+        inputs = {journal.input_name(self.topic, task.partition): task.next_offset}
+        cuts: tuple[journal.Cut, ...] = ()
+        merged = None
+        if self.labels_topic is not None and task.labels is not None:
+            inputs[journal.input_name(self.labels_topic, task.partition)] = task.labels.next_offset
+            cuts, merged = task.labels.since(snapshot)
         record = journal.JournalRecord(
             version=journal.JOURNAL_VERSION,
             task=task.partition,
             commit=task.commit + 1,
-            inputs={journal.input_name(self.topic, task.partition): task.next_offset},
+            inputs=inputs,
             origin_offset=task.origin_offset,
-            snapshot=reference or task.snapshot,
+            snapshot=snapshot,
             state_fingerprint=self.state_fingerprint,
             spec_fingerprint=self.spec_fingerprint,
             guarantee=self.guarantee,
+            labels_origin=task.labels.origin_offset if task.labels is not None else None,
+            cuts=cuts,
+            merged=merged,
         )
         message = OutMessage(journal.key(task.partition), journal.encode(record), [])
         return self.journal_topic, message, task.partition

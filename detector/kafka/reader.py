@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from detector.kafka.errors import HistoryLost
+from detector.kafka.errors import HistoryLost, Stop
 from detector.kafka.patience import Patience
 
 SLICE_ROWS = 4_096
@@ -67,6 +67,26 @@ class LogReader:
             raise KafkaException(error)
         self._patience.failed("restore", error)
         return -1
+
+
+def readable(messages: list[Message], doing: str, patience: Patience) -> list[Message]:
+    """Those that hold a record. Raises HistoryLost where the log no longer does, Stop where the client cannot go on."""
+    if not any(map(Message.error, messages)):
+        return messages
+    for message in messages:
+        error = message.error()
+        if error is None:
+            continue
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise HistoryLost(
+                f"expected {message.topic()} partition {message.partition()} to hold offset {message.offset()}, "
+                f"found that it does not ({error.str()}): records were deleted before they were read. Raise "
+                "retention.ms of the topic, then start with --rebuild to go on with what is left"
+            )
+        if error.fatal():
+            raise Stop(f"the consumer cannot go on: {error.name()}: {error.str()}")
+        patience.failed(doing, error)
+    return [message for message in messages if message.error() is None]
 
 
 def _next(message: Message) -> int:

@@ -1,4 +1,5 @@
-"""The one recovery path: newest snapshot, then silent replay of the input up to the committed offset.
+"""The one recovery path: newest snapshot, then silent replay of the input up to the committed offset, labels folded in
+where the journal says.
 
 Law (restore ≡ replay): the state that comes out is the fold of the input from the task's first record to its committed
 offset, as if nothing had happened. Start, crash, rebalance, aborted transaction: all come here.
@@ -16,7 +17,9 @@ X           none          restore, begin at X (groups that stood still for a wee
 X           Y ≠ X         refuse: somebody moved the group (written under at_least_once: X, outputs may repeat)
 ==========  ============  ==========================================================================================
 
-With `rebuild`, what would be refused is folded anew from the first record there is, silently, up to the group's offset.
+With `rebuild`, what would be refused is folded anew from the first record there is, silently, up to the group's offset;
+labels by event time, as `replay` says, up to where the journal stands. Where it stands nowhere, those are folded that
+the transactions have reached, and the others left to come in as new ones.
 """
 
 from __future__ import annotations
@@ -38,11 +41,9 @@ from detector.kafka.journal import JournalError, JournalRecord, SnapshotReferenc
 from detector.kafka.outbox import Ledger
 from detector.kafka.patience import Patience
 from detector.kafka.reader import LogReader
-from detector.kafka.records import records_of
+from detector.kafka.replay import Replay, Slices
 from detector.kafka.snapshots import Download
-from detector.kafka.tasks import Task
-
-Slices = Generator[None, None, None]
+from detector.kafka.tasks import LabelHistory, Task
 
 COMMITTED_TIMEOUT_S = 1.0
 OFFSETS_TIMEOUT_S = 5.0
@@ -51,18 +52,21 @@ SETTLE_WAIT_S = 0.05
 JOURNAL_SPAN = 64
 # Above any transaction.timeout.ms of ours, and the broker's own clock for ending such transactions.
 HANGING_S = 90.0
-SAY_EVERY_S = 5.0
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What is committed for one task, once no transaction on it is open: see the table above."""
+    """What is committed for one task, once no transaction on it is open: see the table above.
+
+    `low`, `labels_low`: first offsets there are; the latter None where no labels are read.
+    """
 
     committed: int | None
     record: JournalRecord | None
     low: int
+    labels_low: int | None
 
 
 class Restorer:
@@ -91,7 +95,8 @@ class Restorer:
             yield from self._fold_anew(task, settled)
         elif settled.record is None:
             self._refuse_unknown(task.partition, settled)
-            task.restored(self._engine.new_state(task.partition), settled.low, settled.low, 0, None, 0)
+            labels = LabelHistory(settled.labels_low, settled.labels_low) if settled.labels_low is not None else None
+            task.restored(self._engine.new_state(task.partition), settled.low, settled.low, 0, None, 0, labels)
         else:
             yield from self._fold_on(task, settled, settled.record)
         log.info(
@@ -112,13 +117,17 @@ class Restorer:
         book = TopicPartition(self._ledger.journal_topic, partition)
         committed = yield from self._committed(source)
         low = yield from self._offset(source, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
+        labels_low = None
+        if self._ledger.labels_topic is not None:
+            labels = TopicPartition(self._ledger.labels_topic, partition)
+            labels_low = yield from self._offset(labels, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
         end = yield from self._offset(book, _LATEST, IsolationLevel.READ_UNCOMMITTED)
         asked_s = time.monotonic()
         while (yield from self._offset(book, _LATEST, IsolationLevel.READ_COMMITTED)) < end:
             asked_s = self._say_hanging(partition, asked_s)
             yield from _pause(SETTLE_WAIT_S)
         first = yield from self._offset(book, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
-        return Settled(committed, (yield from self._newest(partition, first, end)), low)
+        return Settled(committed, (yield from self._newest(partition, first, end)), low, labels_low)
 
     def _say_hanging(self, partition: int, asked_s: float) -> float:
         """A transaction may stay open for its timeout and no longer; else its marker was lost on the broker (KIP-664).
@@ -167,6 +176,7 @@ class Restorer:
         if snapshot is not None:
             state = yield from self._download(task.partition, snapshot)
         if state is None:
+            self._refuse_cuts_lost(task.partition, record)
             state, snapshot = self._engine.new_state(task.partition), None
         start = snapshot.offset if snapshot is not None else record.origin_offset
         if settled.low > start:
@@ -176,8 +186,34 @@ class Restorer:
                 "the first: retention took the rest. Start with --rebuild to go on from what is left of the log, or "
                 "with a new application_id to begin anew; then raise retention.ms of the topic"
             )
-        yield from self._replay(task.partition, state, start, target)
-        task.restored(state, target, record.origin_offset, record.commit, snapshot, target - start)
+        labels, labels_start = self._label_history(task.partition, settled, record, snapshot)
+        replay, at = self._replay(task.partition, state), start
+        if labels is not None and labels.merged is not None:
+            at, labels_at = labels.merged
+            labels_start = yield from replay.merged(start, at, labels_start, labels_at, all_labels=True)
+        yield from replay.with_cuts(at, target, labels_start, labels.cuts if labels is not None else ())
+        task.restored(state, target, record.origin_offset, record.commit, snapshot, target - start, labels)
+
+    def _label_history(
+        self, partition: int, settled: Settled, record: JournalRecord, snapshot: SnapshotReference | None
+    ) -> tuple[LabelHistory | None, int]:
+        """What the journal says of labels, and the labels offset that the replay begins at. Raises HistoryLost."""
+        topic = self._ledger.labels_topic
+        if topic is None or settled.labels_low is None:
+            return None, 0
+        stop = record.inputs.get(journal.input_name(topic, partition))
+        if stop is None or record.labels_origin is None:  # none were read so far
+            return LabelHistory(settled.labels_low, settled.labels_low), settled.labels_low
+        start = record.labels_origin
+        if snapshot is not None and snapshot.labels_offset is not None:
+            start = snapshot.labels_offset
+        if settled.labels_low > start:
+            raise HistoryLost(
+                f"expected {topic} partition {partition} to hold its labels from offset {start} on, found "
+                f"{settled.labels_low} as the first: retention took the rest. Start with --rebuild to go on from what "
+                "is left, then raise retention.ms of the topic"
+            )
+        return LabelHistory(record.labels_origin, stop, [*record.cuts], record.merged), start
 
     def _fold_anew(self, task: Task, settled: Settled) -> Slices:
         """The retained log, from its first record to the committed offset."""
@@ -190,22 +226,36 @@ class Restorer:
             "rebuilding the state from the retained log", partition=task.partition, first=settled.low, stop=target
         )
         state = self._engine.new_state(task.partition)
-        yield from self._replay(task.partition, state, settled.low, target)
-        task.restored(state, max(target, settled.low), settled.low, commit, None, max(0, target - settled.low))
+        replay, labels, stop = self._replay(task.partition, state), None, max(target, settled.low)
+        if settled.labels_low is None:
+            yield from replay.with_cuts(settled.low, stop, 0, ())
+        else:
+            low, moved = settled.labels_low, record is not None and target != record.inputs.get(name)
+            upto, known = yield from self._label_stop(task.partition, record)
+            upto = yield from replay.merged(settled.low, stop, low, max(low, upto), all_labels=known and not moved)
+            labels = LabelHistory(low, upto, merged=(stop, upto))
+        task.restored(state, stop, settled.low, commit, None, stop - settled.low, labels)
 
-    def _replay(self, partition: int, state: Any, start: int, stop: int) -> Slices:
-        """Fold [start, stop) into `state`, output off."""
-        said_s, position = time.monotonic(), start
-        with closing(self._reader.read(self._ledger.topic, partition, start, stop)) as slices:
-            for messages in slices:
-                if messages:
-                    records = records_of(partition, messages, position)
-                    self._engine.conclude(state, self._engine.prepare(state, self._engine.decode(records)))
-                    position = int(records.offset[-1]) + 1
-                if time.monotonic() - said_s > SAY_EVERY_S:
-                    said_s = time.monotonic()
-                    log.info("restoring", partition=partition, offset=position, stop=stop)
-                yield
+    def _label_stop(self, partition: int, record: JournalRecord | None) -> Generator[None, None, tuple[int, bool]]:
+        """Labels offset that the journal knows, or the end of the labels; and which of the two it is."""
+        where = TopicPartition(self._ledger.labels_topic or "", partition)
+        known = record.inputs.get(journal.input_name(where.topic, partition)) if record is not None else None
+        if known is not None:
+            return known, True
+        return (yield from self._offset(where, _LATEST, IsolationLevel.READ_COMMITTED)), False
+
+    def _replay(self, partition: int, state: Any) -> Replay:
+        return Replay(self._engine, self._reader, partition, state, self._ledger.topic, self._ledger.labels_topic or "")
+
+    def _refuse_cuts_lost(self, partition: int, record: JournalRecord) -> None:
+        """The journal tells where labels were folded in since the snapshot that cannot be used, and not before it."""
+        snapshot = record.snapshot
+        if snapshot is not None and snapshot.labels_offset not in (None, record.labels_origin):
+            raise HistoryLost(
+                f"expected the snapshot of partition {partition} to be whole and readable, found that it is not (see "
+                "above): where its labels were folded in is noted nowhere else. Start with --rebuild to fold the "
+                "retained logs anew (no alert is repeated)"
+            )
 
     def _download(self, partition: int, reference: SnapshotReference) -> Generator[None, None, Any]:
         """The snapshot's state; None, with an error in the log, where it cannot be used."""
@@ -261,6 +311,14 @@ class Restorer:
             raise ConfigurationRefused(
                 f"expected the journal {self._ledger.journal_topic} to speak of topic {self._ledger.topic}, found "
                 f"{sorted(record.inputs)}; put topics.transactions back, or take a new application_id"
+            )
+        topics = (self._ledger.topic, self._ledger.labels_topic)
+        ours = {journal.input_name(topic, partition) for topic in topics if topic is not None}
+        if record.inputs.keys() - ours:
+            raise ConfigurationRefused(
+                f"expected the journal {self._ledger.journal_topic} to speak of {sorted(ours)}, found "
+                f"{sorted(record.inputs)}: put labels.enabled and topics.labels back, or start once with --rebuild to "
+                "fold the retained log anew"
             )
         moved = settled.committed is not None and settled.committed != offset
         if moved and record.guarantee == "exactly_once":

@@ -29,6 +29,7 @@ from detector.kafka.engine import CoreEngine, Engine
 from detector.kafka.errors import OutOfPatience, Stop
 from detector.kafka.instance import Instance
 from detector.kafka.journal import JournalError
+from detector.kafka.labels import LabelFeed, LabelFold
 from detector.kafka.loop import Loop
 from detector.kafka.outbox import Ledger, Outbox
 from detector.kafka.patience import Patience
@@ -122,6 +123,10 @@ def _assemble(
     insist = patience.insist
     insist("look after the topics", lambda: topics.ensure_topics(admin, settings, partitions))
     insist("check the retention", lambda: check_retention(admin, source, settings.snapshots.interval_s))
+    labels_topic = names["labels"] if settings.labels.enabled else None
+    if labels_topic is not None:
+        topics.check_labels(settings, partitions, topics.wait_for_input(admin, labels_topic, patience, "labels"))
+        insist("check the labels", lambda: check_retention(admin, names["labels"], settings.snapshots.interval_s))
 
     spec = settings.spec(partitions)
     engine = engine_factory(settings, spec)
@@ -131,7 +136,13 @@ def _assemble(
 
     guarantee = settings.kafka.guarantee
     ledger = Ledger(
-        source, names["journal"], names["snapshots"], engine.spec_fingerprint, engine.state_fingerprint, guarantee
+        source,
+        names["journal"],
+        names["snapshots"],
+        engine.spec_fingerprint,
+        engine.state_fingerprint,
+        guarantee,
+        labels_topic,
     )
     exactly = guarantee == "exactly_once"
     config = client.producer_config(settings, own.transactional_id if exactly else None, on_error)
@@ -145,9 +156,19 @@ def _assemble(
     watch = Watch(
         metrics, health, patience, stopped, partitions, lambda count: topics.ensure_topics(admin, settings, count)
     )
-    encoder = Encoder(settings.mapping, spec, source, settings.application_id)
-    letters = DeadLetters(encoder, names["dead_letters"], _dead_letter_bytes_max(admin, names["dead_letters"]))
-    return Loop(settings, engine, consumer, outbox, restorer, letters, watch, patience)
+    letters = _dead_letters(settings, spec, source, admin)
+    labels = None
+    if labels_topic is not None:
+        interval_s = settings.labels.interval_ms / 1e3
+        feed = LabelFeed(client.labels_config(settings, on_error), labels_topic, engine, patience, interval_s)
+        labels = LabelFold(feed, engine, outbox, _dead_letters(settings, spec, labels_topic, admin))
+    return Loop(settings, engine, consumer, outbox, restorer, letters, watch, patience, labels)
+
+
+def _dead_letters(settings: Settings, spec: Spec, source: str, admin: AdminClient) -> DeadLetters:
+    """Of records from topic `source`."""
+    encoder, topic = Encoder(settings.mapping, spec, source, settings.application_id), settings.topics.dead_letters
+    return DeadLetters(encoder, topic, _dead_letter_bytes_max(admin, topic))
 
 
 def _dead_letter_bytes_max(admin: AdminClient, topic: str) -> int:

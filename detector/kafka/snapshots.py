@@ -26,11 +26,12 @@ OFFSET_HEADER = "detector.snapshot.offset"
 class Upload:
     """One snapshot on its way to the topic.
 
-    `offset` is the next input offset that its state waits for; `sequence` one above that of the task's last snapshot.
+    `offset` is the next input offset that its state waits for, `labels_offset` the next labels offset; `sequence` one
+    above that of the task's last snapshot.
     """
 
-    def __init__(self, task: int, sequence: int, offset: int, data: bytes) -> None:
-        self.task, self.sequence, self.offset = task, sequence, offset
+    def __init__(self, task: int, sequence: int, offset: int, data: bytes, labels_offset: int | None = None) -> None:
+        self.task, self.sequence, self.offset, self.labels_offset = task, sequence, offset, labels_offset
         self._data = memoryview(data)
         self._sha256 = hashlib.sha256(data).hexdigest()
         self.chunks = max(1, -(-len(data) // SNAPSHOT_CHUNK_BYTES_MAX))
@@ -69,6 +70,7 @@ class Upload:
             sha256=self._sha256,
             first_offset=self._first_offset,
             offset=self.offset,
+            labels_offset=self.labels_offset,
         )
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.codec.decode import Decoded
+from detector.codec.decode import Decoded, Reject
 from detector.core.batch import DecisionBatch, Verdict
+from detector.core.labels import LabelTally
 from detector.kafka.records import Records
+from detector.observe.definitions import LABEL_OUTCOMES
 from detector.observe.metrics import Metrics
 
 VERDICTS = {verdict: verdict.name.lower() for verdict in Verdict}
@@ -27,6 +29,7 @@ class Tally:
     late: int = 0
     tombstones: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
     record_time_ms: list[NDArray[np.int64]] = field(default_factory=list)
     scores: list[NDArray[np.float64]] = field(default_factory=list)
     batch_rows: list[int] = field(default_factory=list)
@@ -44,6 +47,11 @@ class Tally:
         self.batch_rows.append(len(records))
         self.scores.append(decisions.score)
 
+    def add_labels(self, tally: LabelTally, rejects: list[Reject]) -> None:
+        """One cut of one task."""
+        self.labels.update({outcome: getattr(tally, outcome) for outcome in LABEL_OUTCOMES})
+        self.rejects.update(reject.reason.value for reject in rejects)
+
     def publish(self, metrics: Metrics, commit_seconds: float) -> None:
         """Into the metrics; call after the commit, and only then."""
         for verdict, name in VERDICTS.items():
@@ -54,6 +62,8 @@ class Tally:
         metrics.tombstones_total.inc(self.tombstones)
         for reason, count in self.rejects.items():
             metrics.dead_letters_total.labels(reason).inc(count)
+        for outcome, count in self.labels.items():
+            metrics.labels_total.labels(outcome).inc(count)
         if self.record_time_ms:
             times = np.concatenate(self.record_time_ms)
             metrics.end_to_end_seconds.observe_many(time.time() - times[times > 0] / 1e3)

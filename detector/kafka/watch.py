@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from detector.kafka.engine import Engine
+from detector.kafka.labels import LabelFeed
 from detector.kafka.patience import Patience
 from detector.kafka.rebalance import Assignment
 from detector.kafka.tally import Tally
@@ -103,7 +104,7 @@ class Watch:
         for task in tasks:
             self._metrics.drop_partition(task.partition)
 
-    def tick(self, assignment: Assignment, consumer: Consumer, engine: Engine) -> bool:
+    def tick(self, assignment: Assignment, consumer: Consumer, engine: Engine, labels: LabelFeed | None) -> bool:
         """Once a second bring gauges and health up to date; True when it did."""
         self._health.beat()
         now_s = time.monotonic()
@@ -120,7 +121,14 @@ class Watch:
             self._metrics.step_cpu_seconds_total.labels(step).inc(cpu_s)
         self._cpu_s.clear()
         self._gauges(assignment, consumer, engine)
+        if labels is not None:
+            self._label_lags(assignment, labels)
         return True
+
+    def _label_lags(self, assignment: Assignment, labels: LabelFeed) -> None:
+        for task in assignment.running():
+            if (lag := labels.lag(task)) is not None:
+                self._metrics.labels_lag_records.labels(str(task.partition)).set(lag)
 
     def _gauges(self, assignment: Assignment, consumer: Consumer, engine: Engine) -> None:
         figures = {}

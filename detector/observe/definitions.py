@@ -31,7 +31,8 @@ ROW_BUCKETS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 3
 VERDICTS = ("pass", "review", "alert")
 COMMIT_OUTCOMES = ("committed", "aborted", "fatal")
 RESTORE_CAUSES = ("assigned", "aborted", "fatal")
-STEPS = ("consume", "decode", "step", "publish", "commit")
+STEPS = ("consume", "decode", "step", "publish", "commit", "labels")
+LABEL_OUTCOMES = ("learned", "duplicate", "contradictory", "orphan")
 QUANTILES = ("0.5", "0.9", "0.99", "0.999")
 
 
@@ -81,11 +82,25 @@ DEFINITIONS: tuple[Definition, ...] = (
         "Transactions older than the watermark: decided and marked late. Many of them call for a larger "
         "features.allowed_lateness, or for a look at the producers' clocks.",
     ),
+    Definition(
+        "labels_total", "counter", "labels",
+        "Labels folded in and committed, by what became of them: `learned`; `duplicate`, told before; `contradictory`, "
+        "told otherwise before, the last word wins; `orphan`, of no transaction that is remembered. Many orphans: the "
+        "labels are keyed otherwise than the transactions, name them otherwise, or come later than transactions are "
+        "remembered. Zero where labels.enabled is false.",
+        ("outcome",), LABEL_OUTCOMES,
+    ),
     # -- where we are in the log --------------------------------------------------------------------------------------
     Definition(
         "lag_records", "gauge", "records",
         "End offset minus the committed position, by partition. Growing for minutes means that more arrives than is "
         "decided: add processes, up to one a partition.",
+        ("partition",),
+    ),
+    Definition(
+        "labels_lag_records", "gauge", "records",
+        "End offset of the labels topic minus the committed position, by partition. Labels wait while transactions of "
+        "their time are still to be decided: look at detector_lag_records first. Absent where labels.enabled is false.",
         ("partition",),
     ),
     Definition(

@@ -35,6 +35,8 @@ class Metrics:
     dead_letters_total: Counter
     tombstones_total: Counter
     late_transactions_total: Counter
+    labels_total: Counter
+    labels_lag_records: Gauge
     lag_records: Gauge
     event_time_lag_seconds: Gauge
     assigned_partitions: Gauge
@@ -137,7 +139,7 @@ class Metrics:
     def drop_partition(self, partition: int) -> None:
         """Forget the series of a partition that this process no longer holds, lest its last lag be shown for ever."""
         self._evicted.pop(partition, None)
-        for gauge in (self.lag_records, self.event_time_lag_seconds):
+        for gauge in (self.lag_records, self.labels_lag_records, self.event_time_lag_seconds):
             if (str(partition),) in {labels for labels, _ in _children(gauge)}:
                 gauge.remove(str(partition))
 

@@ -25,8 +25,8 @@ class Detector:
 
     A context manager: leaving kills what still runs.
 
-    `names`: application id and topics, as the fixture `topic_names` gives them. `kafka`, `snapshots`, `input`: sections
-    of the settings.
+    `names`: application id and topics, as the fixture `topic_names` gives them. `kafka`, `snapshots`, `input`,
+    `labels`: sections of the settings.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Detector:
         kafka: dict[str, Any] | None = None,
         snapshots: dict[str, int] | None = None,
         input: dict[str, Any] | None = None,
+        labels: dict[str, Any] | None = None,
         pad_bytes: int = 0,
         state_fingerprint: str = "state-1",
         rebuild: bool = False,
@@ -49,6 +50,7 @@ class Detector:
             "topics": topics,
             "snapshots": snapshots or {},
             "input": input or {},
+            "labels": labels or {},
             "http": {"port": 0},
             "log": {"format": "json"},
             "counting": {

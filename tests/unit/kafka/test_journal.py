@@ -26,6 +26,24 @@ RECORD = journal.JournalRecord(
 )
 
 
+LABELLED = msgspec.structs.replace(
+    RECORD,
+    inputs={"transactions-3": 123_456, "labels-3": 900},
+    snapshot=msgspec.structs.replace(RECORD.snapshot, labels_offset=700),
+    labels_origin=0,
+    cuts=((121_000, 800), (122_000, 900)),
+)
+MERGED = msgspec.structs.replace(LABELLED, snapshot=None, merged=(120_000, 700))
+
+
+@pytest.mark.parametrize("record", [LABELLED, MERGED], ids=["labels", "labels_merged"])
+def test_golden_records_with_labels_are_still_read_and_written(record: journal.JournalRecord) -> None:
+    name = "journal_v1_labels_merged.json" if record.merged else "journal_v1_labels.json"
+    golden = GOLDEN.with_name(name).read_bytes().strip()
+    assert journal.decode(golden, "here") == record
+    assert journal.encode(record) == golden
+
+
 def test_the_golden_record_is_still_read_and_written() -> None:
     golden = GOLDEN.read_bytes().strip()
     assert journal.decode(golden, "here") == RECORD
