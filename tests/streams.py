@@ -66,7 +66,7 @@ MORE_FEATURES = (
     *("terminal.amount_to_max.7d", "terminal.count.90s", "device.speed_kmh", "device.new.card", "merchant.new.country"),
 )
 SMALL = HalfSpaceTrees(trees=3, height=3, window_rows=9)
-FREE = Decision(alerts_per_day=1_000_000, alert_risk_min=0.0, review_risk_min=700.0)
+FREE = Decision(alerts_per_day=1_000_000, alert_risk_min=0.0, review_risk_min=700.0, money_weight=0.5)
 
 
 def features_of(*names: str) -> tuple:

@@ -14,6 +14,10 @@ Equal scores would make a quantile all or nothing; rows of the same bin are told
 offset. With that the tail share is a conformal p-value (Vovk, Gammerman, Shafer, 2005): uniform on a stationary stream,
 whatever the scores look like, so the first alerts need 1/p rows and no calibration.
 
+Where money counts (`money_weight` > 0) the budget goes to rows by tail share *and* amount: −log₂ share + weight · log₂
+(amount ÷ the usual amount), ranked among the rows before in the same way. With weight 1 that is the order of the loss
+to expect if fraud is as likely as the row is rare. The risk score stays what it was, and so does the least risk.
+
 Days are UTC days of the event time; late rows spend the budget of the day that the stream is in.
 """
 
@@ -23,7 +27,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.fusion import below_kernel, count_kernel, halve_kernel
+from detector.core.fusion import BINS, below_kernel, count_kernel, halve_kernel
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -38,12 +42,16 @@ MEMORY_ROWS_MIN, MEMORY_ROWS_MAX = 1 << 14, 1 << 20  # ... and as short as that 
 MEMORY_ROWS = 1 << 18  # without a budget
 LEVEL_MIN, LEVEL_MAX = 0.5, 2.0  # today's rate against the profile's
 
+USUAL_ROWS_MAX = 1 << 16  # the usual amount is a mean of logarithms over about so many rows
+OCTAVES_MAX = 10.0  # an amount counts as at most a thousand times the usual one, or a thousandth
+VALUE_BINS_AN_OCTAVE = 32.0
+
 # positions in `clock` int64
-EVENT_MS, DAY, SPENT, ROWS_TODAY, FIRST_MS, ROWS, SCORED, HOUR_ROWS, LATE, PARTITION = range(10)
-CLOCK = 10
+EVENT_MS, DAY, SPENT, ROWS_TODAY, FIRST_MS, ROWS, SCORED, HOUR_ROWS, LATE, PARTITION, VALUED, PRICED = range(12)
+CLOCK = 12
 # positions in `meter` float64: the first 24 are the hour profile, -1 where never seen
-CHANCE, ALLOWED, MEMORY, LOG_GAIN = 24, 25, 26, 27
-METER = 28
+CHANCE, ALLOWED, MEMORY, LOG_GAIN, LOG_AMOUNT = 24, 25, 26, 27, 28
+METER = 29
 
 
 def tie_breaks(offset: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
@@ -148,8 +156,35 @@ def allowed_kernel(clock, meter, now_ms):
 
 
 @njit(cache=True, nogil=True)
+def money_kernel(amount, money_weight, clock, meter, learn):
+    """What the amount adds to a row's octaves of rarity; 0 where it has none. Then the usual amount learns it."""
+    if not amount > 0.0:
+        return 0.0
+    octaves = np.log2(amount)
+    over = octaves - meter[LOG_AMOUNT] if clock[PRICED] > 0 else 0.0
+    if learn:
+        clock[PRICED] = min(clock[PRICED] + 1, USUAL_ROWS_MAX)
+        meter[LOG_AMOUNT] += (octaves - meter[LOG_AMOUNT]) / clock[PRICED]
+    return money_weight * min(max(over, -OCTAVES_MAX), OCTAVES_MAX)
+
+
+@njit(cache=True, nogil=True)
+def share_by_value_kernel(octaves, tie_break, clock, values, learn):
+    """The tail share of a row by its value in `octaves`, among the rows before it; then it is counted."""
+    position = np.int64(min(max((octaves + OCTAVES_MAX) * VALUE_BINS_AN_OCTAVE, 0.0), BINS - 1.0))
+    total = clock[VALUED]
+    lower = below_kernel(values, position)
+    equal = below_kernel(values, position + 1) - lower
+    if learn:
+        count_kernel(values, position, 1)
+        clock[VALUED] += 1
+    return (total - lower - equal + tie_break * (equal + 1.0)) / (total + 1.0)
+
+
+@njit(cache=True, nogil=True)
 def decide_kernel(
     event_time_ms,
+    amount,
     late,
     scored,
     bins,
@@ -158,9 +193,11 @@ def decide_kernel(
     partitions,
     alert_risk_min,
     review_risk_min,
+    money_weight,
     clock,
     meter,
     tree,
+    values,
     risk,
     verdict,
 ):
@@ -191,9 +228,12 @@ def decide_kernel(
             may_be_out = allowed_kernel(clock, meter, clock[EVENT_MS])
         if risk[i] >= review_risk_min:
             verdict[i] = 1
+        tail = (higher + tie_break[i] * (equal + 1.0)) / (total + 1.0)
+        if budgeted and money_weight > 0.0:
+            octaves = money_kernel(amount[i], money_weight, clock, meter, not late[i]) - np.log2(tail)
+            tail = share_by_value_kernel(octaves, tie_break[i], clock, values, not late[i])
         if risk[i] >= alert_risk_min:
             if budgeted:
-                tail = (higher + tie_break[i] * (equal + 1.0)) / (total + 1.0)
                 if tail < meter[CHANCE] * np.exp(meter[LOG_GAIN]) and clock[SPENT] + 1 <= may_be_out:
                     verdict[i] = 2
             else:
@@ -208,3 +248,4 @@ def decide_kernel(
             clock[SCORED] += 1
             if clock[SCORED] >= meter[MEMORY]:
                 clock[SCORED] = halve_kernel(tree)
+                clock[VALUED] = halve_kernel(values)

@@ -157,6 +157,7 @@ def decide(
         fused = supervise(spec, state.labels, batch, decided.features[part], fused)
     budget.decide_kernel(
         batch.event_time_ms,
+        batch.amount,
         decided.late[part],
         ready,
         fusion.score_bins(fused),
@@ -165,9 +166,11 @@ def decide(
         spec.partitions,
         decision.alert_risk_min,
         decision.review_risk_min,
+        decision.money_weight,
         state.clock,
         state.meter,
         state.ranks,
+        state.values,
         decided.risk[part],
         decided.verdict[part],
     )

@@ -108,13 +108,15 @@ class Decision:
     """When a transaction becomes an alert.
 
     `alerts_per_day` is the alert budget over all partitions, per event-time day (UTC); None leaves the threshold alone
-    in charge. `alert_risk_min` and `review_risk_min` are risk scores (0–1000): no alert below the first, review from
+    in charge. `money_weight` is how much the amount at risk counts when the budget is spent: 0 not at all, 1 as much as
+    rarity. `alert_risk_min` and `review_risk_min` are risk scores (0–1000): no alert below the first, review from
     the second.
     """
 
     alerts_per_day: int | None = 100
     alert_risk_min: float = 900.0
     review_risk_min: float = 990.0
+    money_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class TaskState:
     front_ms: NDArray[np.int64]  # (1,) highest event time prepared; what is decided catches up: clock[EVENT_MS]
     meter: NDArray[np.float64]
     ranks: NDArray[np.int64]  # Fenwick tree of fused scores
+    values: NDArray[np.int64]  # the same of rarity and money together; empty counts where money does not count
     counted: NDArray[np.int64]
     histogram: NDArray[np.int64]
     reference: NDArray[np.int64]  # cumulated histogram, frozen at the last pivot
@@ -67,7 +68,7 @@ class TaskState:
 
     def nbytes(self) -> int:
         """Bytes held, spare capacity included."""
-        own = (self.clock, self.meter, self.ranks, self.counted, self.histogram, self.reference)
+        own = (self.clock, self.meter, self.ranks, self.values, self.counted, self.histogram, self.reference)
         tables = sum(array.nbytes for table in self.tables for array in table)
         members = sum(array.nbytes for arrays in self.members for array in arrays.values())
         drifts = sum(array.nbytes for array in self.drift.values())
@@ -89,7 +90,7 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
     clock[[budget.EVENT_MS, budget.FIRST_MS]] = -1
     clock[budget.PARTITION] = partition
     meter = np.full(budget.METER, -1.0)
-    meter[[budget.CHANCE, budget.ALLOWED, budget.LOG_GAIN]] = 0.0
+    meter[[budget.CHANCE, budget.ALLOWED, budget.LOG_GAIN, budget.LOG_AMOUNT]] = 0.0
     meter[budget.MEMORY] = budget.MEMORY_ROWS
     return TaskState(
         plan=plan,
@@ -97,6 +98,7 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
         front_ms=np.array([-1]),
         meter=meter,
         ranks=np.zeros(fusion.BINS + 1, np.int64),
+        values=np.zeros(fusion.BINS + 1, np.int64),
         counted=np.zeros(2, np.int64),
         histogram=np.zeros((len(plan.profiled), profile.BINS), np.int64),
         reference=np.zeros((len(plan.profiled), profile.BINS + 1), np.int64),
@@ -110,7 +112,8 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
 def saved_arrays(state: TaskState) -> dict[str, Array]:
     """Every array of the state by name, cut to what is in use. Views: the next `step` may move what they show."""
     saved: dict[str, Array] = {
-        name: getattr(state, name) for name in ("clock", "meter", "ranks", "counted", "histogram", "reference")
+        name: getattr(state, name)
+        for name in ("clock", "meter", "ranks", "values", "counted", "histogram", "reference")
     }
     saved |= {f"drift.{name}": array for name, array in state.drift.items()}
     for plan, table in zip(state.plan.entities, state.tables, strict=True):
@@ -142,7 +145,7 @@ def _saved_labels(labels: LabelState) -> dict[str, Array]:
 def from_saved(spec: Spec, saved: dict[str, Array]) -> TaskState:
     """A state that goes on just as the saved one would have. Raises KeyError or ValueError where arrays do not fit."""
     state = new_state(spec)
-    for name in ("clock", "meter", "ranks", "counted", "histogram", "reference"):
+    for name in ("clock", "meter", "ranks", "values", "counted", "histogram", "reference"):
         _fill(getattr(state, name), saved[name], name)
     for name, array in state.drift.items():
         _fill(array, saved[f"drift.{name}"], f"drift.{name}")

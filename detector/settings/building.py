@@ -72,7 +72,9 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
         entities=entities,
         features=features,
         members=(HalfSpaceTrees(trees.trees, trees.height, trees.window_rows, trees.features),),
-        decision=Decision(decision.alerts_per_day or None, decision.alert_risk_min, decision.review_risk_min),
+        decision=Decision(
+            decision.alerts_per_day or None, decision.alert_risk_min, decision.review_risk_min, decision.money_weight
+        ),
         allowed_lateness_ms=parse_duration_ms(settings.features.allowed_lateness),
         partitions=partitions,
         seed=settings.models.seed,

@@ -219,6 +219,11 @@ class DecisionSettings(Section):
     review_risk_min: float = Field(
         default=990.0, ge=0, le=1000, description="Rows without an alert are for review from this risk on, 0 to 1000."
     )
+    money_weight: float = Field(
+        default=0.0, ge=0, le=4,
+        description="How much the amount at risk counts when the alert budget is spent: 0 not at all; 1 as much as "
+        "rarity, so that twice the amount makes up for being half as rare. The risk score stays the same.",
+    )  # fmt: skip
 
 
 class Output(Section):

@@ -44,17 +44,20 @@ def spend(
     partitions: int = 1,
     alert_risk_min: float = 0.0,
     late: np.ndarray | None = None,
+    amount: np.ndarray | None = None,
+    money_weight: float = 0.0,
 ) -> Spending:
     rows = len(event_time_ms)
     clock = np.zeros(budget.CLOCK, np.int64)
     clock[[budget.EVENT_MS, budget.FIRST_MS]] = -1
     clock[budget.PARTITION] = partition
     meter = np.full(budget.METER, -1.0)
-    meter[[budget.CHANCE, budget.ALLOWED, budget.LOG_GAIN]] = 0.0
+    meter[[budget.CHANCE, budget.ALLOWED, budget.LOG_GAIN, budget.LOG_AMOUNT]] = 0.0
     meter[budget.MEMORY] = budget.MEMORY_ROWS
     risk, verdict = np.empty(rows), np.empty(rows, np.int8)
     budget.decide_kernel(
         event_time_ms,
+        np.ones(rows) if amount is None else amount,
         np.zeros(rows, np.bool_) if late is None else late,
         True,
         fusion.score_bins(score),
@@ -63,8 +66,10 @@ def spend(
         partitions,
         alert_risk_min,
         990.0,
+        money_weight,
         clock,
         meter,
+        np.zeros(fusion.BINS + 1, np.int64),
         np.zeros(fusion.BINS + 1, np.int64),
         risk,
         verdict,
@@ -255,6 +260,36 @@ def test_late_rows_are_ranked_and_leave_no_trace_in_the_ranks() -> None:
     assert everything.clock[budget.ROWS] == (~late).sum()
 
 
+@pytest.mark.parametrize("money_weight", [0.5, 1.0, 4.0])
+def test_money_moves_the_budget_and_not_its_size(money_weight: float) -> None:
+    """The same number of alerts a day, on rows with more to lose; with weight 1 in the order of amount ÷ tail share."""
+    random = np.random.RandomState(5)
+    stream = times(random, 20_000, 5.0, rhythm=True)
+    score = uniform_scores(random, len(stream))
+    amount = np.exp(random.normal(3.0, 1.5, len(stream)))
+    amount[::50] = np.nan
+    without = spend(stream, score, amount=amount)
+    spent = spend(stream, score, amount=amount, money_weight=money_weight)
+    days = spent.by_day(5)
+    assert days.max() <= 100
+    assert days[1:].min() >= 90
+    np.testing.assert_array_equal(spent.risk, without.risk)
+    alerted, alerted_without = (np.nanmedian(amount[one.verdict == 2]) for one in (spent, without))
+    assert alerted > 2.0 * alerted_without
+    settled = stream >= stream[0] + DAY_MS
+    value = np.where(np.isnan(amount), 20.0, amount) ** money_weight / (1.0 - score)
+    best = np.sort(value[settled])[-200:].min()
+    assert np.mean(spent.verdict[settled & (value >= best)] == 2) > 0.8
+
+
+def test_money_that_does_not_count_changes_nothing() -> None:
+    random = np.random.RandomState(6)
+    stream = times(random, 5_000, 2.0)
+    score = uniform_scores(random, len(stream))
+    one, other = (spend(stream, score, amount=np.full(len(stream), value)) for value in (1.0, np.inf))
+    np.testing.assert_array_equal(one.verdict, other.verdict)
+
+
 def test_threshold_only() -> None:
     random = np.random.RandomState(10)
     stream = times(random, 50_000, 2.0)
@@ -279,6 +314,7 @@ def test_nothing_is_decided_before_scores_mean_something() -> None:
     risk, verdict = np.full(10, 7.0), np.full(10, 7, np.int8)
     budget.decide_kernel(
         MIDNIGHT_MS + np.arange(10) * 1_000,
+        np.ones(10),
         np.zeros(10, np.bool_),
         False,
         np.zeros(10, np.int64),
@@ -287,8 +323,10 @@ def test_nothing_is_decided_before_scores_mean_something() -> None:
         1,
         0.0,
         0.0,
+        0.0,
         clock,
         meter,
+        np.zeros(fusion.BINS + 1, np.int64),
         np.zeros(fusion.BINS + 1, np.int64),
         risk,
         verdict,

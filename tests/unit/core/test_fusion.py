@@ -81,6 +81,7 @@ def risks(bins: list[int]) -> np.ndarray:
     risk, verdict = np.empty(rows), np.empty(rows, np.int8)
     budget.decide_kernel(
         np.full(rows, 1_700_000_000_000),
+        np.ones(rows),
         np.zeros(rows, np.bool_),
         True,
         np.array(bins, np.int64),
@@ -89,8 +90,10 @@ def risks(bins: list[int]) -> np.ndarray:
         1,
         1_001.0,
         1_001.0,
+        0.0,
         clock,
         meter,
+        np.zeros(fusion.BINS + 1, np.int64),
         np.zeros(fusion.BINS + 1, np.int64),
         risk,
         verdict,
