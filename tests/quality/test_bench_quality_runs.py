@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.quality.bench.peers import PEERS
-from tests.quality.bench.sets import SETS, load_set
+from tests.quality.bench.sets import FURTHER, SETS, load_set
 from tests.quality.data import ROOT
 
 MADE_UP = [source for source in SETS if source.make]
@@ -38,13 +38,13 @@ def test_the_quick_bench_writes_table_and_picture(tmp_path: Path) -> None:
     assert "ROC AUC" in done.stdout
 
 
-@pytest.mark.parametrize("source", MADE_UP, ids=lambda source: source.name)
+@pytest.mark.parametrize("source", [*MADE_UP, *FURTHER], ids=lambda source: source.name)
 def test_made_up_sets_are_the_same_for_ever(source) -> None:
     one = load_set(source, 1_000)
     source.make.cache_clear()
     other = load_set(source, 1_000)
     assert one.fraud.any()
-    assert one.fraud.mean() < 0.05
+    assert one.fraud.mean() < 0.1
     assert np.array_equal(one.fraud, other.fraud)
     assert all(
         np.array_equal(a.numeric, b.numeric) and np.array_equal(a.event_time_ms, b.event_time_ms)

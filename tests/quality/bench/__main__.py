@@ -18,7 +18,7 @@ from rich.console import Console
 from tests.bench.report import FOLDER
 from tests.quality.bench import contest, report
 from tests.quality.bench.progress import Bar
-from tests.quality.bench.sets import SETS, BenchSet, load_set
+from tests.quality.bench.sets import FURTHER, SETS, BenchSet, load_set
 
 QUICK_ROWS = 1_000
 
@@ -41,7 +41,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.quality.bench", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="runs of the detector (5)")
     parser.add_argument("--peer-seeds", type=int, help="runs of each peer (as many)")
-    parser.add_argument("--sets", nargs="+", choices=[source.name for source in SETS], help="these sets only")
+    parser.add_argument("--sets", nargs="+", choices=[one.name for one in SETS + FURTHER], help="these sets only")
+    parser.add_argument("--further", action="store_true", help="small sets besides, that no choice was made on")
     parser.add_argument("--peers", nargs="*", metavar="WORD", help="only peers whose name holds a word; none: no peer")
     parser.add_argument("--quick", action="store_true", help=f"the first {QUICK_ROWS:,} rows of each set, one seed")
     parser.add_argument("--fresh", action="store_true", help="run peers again that were run before")
@@ -55,8 +56,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def chosen(asked: argparse.Namespace, bar: Bar) -> Iterator[BenchSet]:
     """The sets that are asked for and there."""
-    for source in SETS:
-        if asked.sets and source.name not in asked.sets:
+    for source in SETS + FURTHER:
+        if source.name not in asked.sets if asked.sets else source in FURTHER and not asked.further:
             continue
         if source.absent:
             bar.tell(f"{source.name}: skipped, no {source.file} in shared/data beside the repository")

@@ -22,7 +22,7 @@ from detector.core.spec import Spec
 from detector.lab.replay import BATCH_ROWS
 from detector.settings import Settings, load
 from schemas.files import payloads, text_columns
-from tests.quality.bench import generated
+from tests.quality.bench import further, generated
 from tests.quality.data import EXAMPLES, FOLDER
 
 ROW_EVERY_MS = 8_640
@@ -68,6 +68,12 @@ SETS = (
     BenchSet("burst attacks", make=generated.burst_attacks),
     BenchSet("sparse", make=generated.sparse_high_dimensional),
 )  # fmt: skip
+FURTHER = (
+    BenchSet("breast cancer", make=further.breast_cancer),
+    BenchSet("digits", make=further.digits),
+    BenchSet("scattered", make=further.scattered),
+    BenchSet("ring", make=further.ring),
+)
 
 
 @dataclass
