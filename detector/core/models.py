@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.half_space_trees import HalfSpaceForest
-from detector.core.spec import Spec, default_model_features
+from detector.core.spec import HalfSpaceTrees, MemberSpec, Spec, default_model_features
 
 Arrays = dict[str, NDArray[Any]]
 Trace = Any  # what a member keeps of a row between scoring and learning it
@@ -88,7 +88,14 @@ def build_members(spec: Spec) -> tuple[tuple[Member, ...], NDArray[np.int64]]:
     ]
     profiled = np.unique(np.concatenate(chosen))
     members = tuple(
-        HalfSpaceForest(member, columns, np.searchsorted(profiled, columns), spec.seed + position)
+        _member(member, columns, np.searchsorted(profiled, columns), spec.seed + position)
         for position, (member, columns) in enumerate(zip(spec.members, chosen, strict=True))
     )
     return members, profiled
+
+
+def _member(spec: MemberSpec, columns: NDArray[np.int64], profiled: NDArray[np.int64], seed: int) -> Member:
+    if isinstance(spec, HalfSpaceTrees):
+        return HalfSpaceForest(spec, columns, profiled, seed)
+    made: Member = spec.build(columns, profiled, seed)
+    return made

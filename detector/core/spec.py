@@ -12,7 +12,10 @@ import json
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 STATE_VERSION = 1
 
@@ -103,6 +106,32 @@ class HalfSpaceTrees:
     kind: Literal["half_space_trees"] = "half_space_trees"
 
 
+class MadeOutside(Protocol):
+    """A member that is no part of the core: a frozen dataclass that builds it; its fields say all that decides."""
+
+    @property
+    def kind(self) -> str:
+        """Under which its score is published."""
+        ...
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features that it sees; empty means the default choice."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """Of its score in the fusion."""
+        ...
+
+    def build(self, columns: NDArray[np.int64], profiled: NDArray[np.int64], seed: int) -> Any:
+        """The member, a `detector.core.models.Member`, for these columns and their rows in the feature profile."""
+        ...
+
+
+MemberSpec = HalfSpaceTrees | MadeOutside
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """When a transaction becomes an alert.
@@ -146,7 +175,7 @@ class Spec:
     numeric: tuple[str, ...]
     entities: tuple[Entity, ...]
     features: tuple[Feature, ...]
-    members: tuple[HalfSpaceTrees, ...]
+    members: tuple[MemberSpec, ...]
     decision: Decision
     allowed_lateness_ms: int = 3_600_000
     partitions: int = 1

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 
+from detector.adapters.plugin import Plugin, PluginError, declare
 from detector.codec.shape import KEY_ROLE_FIELDS
 from detector.core.spec import (
     KEY_ROLES,
@@ -60,6 +61,8 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
         for name in trees.features
         if name not in names
     ]
+    plugins, plugin_faults = _plugins(settings, names)
+    faults += plugin_faults
     if faults:
         raise ConfigError(faults)
     decision = settings.decision
@@ -71,7 +74,7 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
         numeric=numeric,
         entities=entities,
         features=features,
-        members=(HalfSpaceTrees(trees.trees, trees.height, trees.window_rows, trees.features),),
+        members=(HalfSpaceTrees(trees.trees, trees.height, trees.window_rows, trees.features), *plugins),
         decision=Decision(
             decision.alerts_per_day or None, decision.alert_risk_min, decision.review_risk_min, decision.money_weight
         ),
@@ -94,6 +97,24 @@ def _labels(settings: Settings) -> Labels | None:
         declared.fraud_weight,
         declared.learning_rate,
     )
+
+
+def _plugins(settings: Settings, names: set[str]) -> tuple[list[Plugin], list[str]]:
+    """Members that are not ours, and what keeps them from taking part."""
+    plugins, faults = [], []
+    for index, item in enumerate(settings.models.plugins):
+        place = f"models.plugins.{index}"
+        faults += [
+            f"{place}.features: expected names among the features in use, found {name!r}"
+            for name in item.features
+            if name not in names
+        ]
+        rest = item.model_dump(include={"rows", "refit_rows", "features", "weight"})
+        try:
+            plugins.append(declare(item.estimator, item.parameters, **rest))
+        except PluginError as error:
+            faults.append(f"{place}: {error}")
+    return plugins, faults
 
 
 def _digest(mapping: Mapping) -> str:

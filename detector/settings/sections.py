@@ -198,12 +198,38 @@ class HalfSpaceTreesSettings(Section):
     features: Names = Field(default=(), description="Features that they see. Empty: those that suit them.")
 
 
+class PluginSettings(Section):
+    """An anomaly detector of river, or an outlier estimator of scikit-learn, beside our own models.
+
+    Hundreds of times slower than they are: with one, a process decides some tens (river's LocalOutlierFactor) to some
+    thousands (its HalfSpaceTrees) of transactions a second. It is fitted anew at each pivot on the last rows learned,
+    which are all that is saved of it. Its library's code runs with the detector's rights: name only what you trust.
+    """
+
+    estimator: str = Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
+        description="Dotted name of its class, such as river.anomaly.LocalOutlierFactor or "
+        "sklearn.ensemble.IsolationForest (the sklearn extra).",
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Its arguments, such as { n_neighbors = 20 }. A seed is given by models.seed unless you set one.",
+    )
+    rows: int = Field(default=1_000, ge=16, le=100_000, description="Rows learned last that it is fitted on, rows.")
+    refit_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between two fits.")
+    features: Names = Field(default=(), description="Features that it sees. Empty: those that suit models.")
+    weight: float = Field(default=1.0, gt=0, le=1_000, description="Weight of its score among those of the members.")
+
+
 class Models(Section):
     """The models whose scores make the risk."""
 
     seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of all random choices.")
     half_space_trees: HalfSpaceTreesSettings = Field(
         default_factory=HalfSpaceTreesSettings, description=HalfSpaceTreesSettings.__doc__
+    )
+    plugins: Annotated[tuple[PluginSettings, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(), description="None by default."
     )
 
 

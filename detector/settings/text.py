@@ -11,9 +11,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from detector.settings.faults import is_secret
-from detector.settings.sections import EntitySettings, Section, Settings
+from detector.settings.sections import EntitySettings, PluginSettings, Section, Settings
 
 MASK = "********"
+LISTED = (EntitySettings, PluginSettings)  # sections of which there may be several
 _BARE_KEY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -38,7 +39,7 @@ def reference() -> str:
 
 def _section(name: str, model: type[BaseModel]) -> list[str]:
     own = {key: field for key, field in model.model_fields.items() if _inner(field) is None}
-    heading = f"`[{name}]`" if model is not EntitySettings else f"`[[{name}]]`"
+    heading = f"`[{name}]`" if model not in LISTED else f"`[[{name}]]`"
     lines = ["", f"## {heading}" if name else "## Top level", "", " ".join((model.__doc__ or "").split())]
     if own:
         lines += ["", "| setting | type | default | meaning |", "|---|---|---|---|"]
@@ -47,7 +48,7 @@ def _section(name: str, model: type[BaseModel]) -> list[str]:
         inner = _inner(field)
         if inner is not None:
             lines += _section(f"{name}.{key}" if name else key, inner)
-            if inner is EntitySettings:
+            if inner in LISTED:
                 lines += ["", str(field.description)]
     return lines
 
@@ -131,6 +132,8 @@ def _key(key: str) -> str:
 
 
 def _scalar(place: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {_scalar(key, inner)}" for key, inner in value.items()) + " }"
     return json.dumps(MASK if is_secret(place) else value, ensure_ascii=False)
 
 

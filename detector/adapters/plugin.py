@@ -1,0 +1,260 @@
+"""Any anomaly detector of river, or outlier estimator of scikit-learn, as a member, by its dotted name.
+
+Laws (cut invariance, round trip, restore ≡ replay): the member's state is rows, not an estimator. It keeps the last
+`rows` rows learned in arrays; at a pivot these become the *reference*, and from then on a fresh estimator fitted on
+them scores, until the next pivot. What is fitted is thus a pure function of the arrays, so snapshots hold numbers
+alone: nothing is pickled, and nothing in a snapshot is ever run. An estimator that was fitted is kept beside the
+arrays, under a digest of its reference, and fitted again wherever it is not there: after a restore, for one.
+
+For the same reason estimators score one row a call, unless they are known to give a row the same bits in any company:
+matrix products do not. That, and Python itself, make a plug-in hundreds of times slower than our own members.
+
+Rows are scaled to the unit cube by the feature profile, where a missing value is its feature's median. Scores of any
+range are mapped to 0–1 by the median and the interquartile range of the scores of reference rows. An estimator must be
+deterministic given its seed, and must not learn while it scores; the laws hold for those that are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core import credit
+from detector.core.half_space_trees import BULK_WIDTHS
+from detector.core.profile import bin_edges, scale_kernel, squash_kernel
+
+FIRST_WINDOW_ROWS = 64
+MAPPED_ROWS_MAX = 200  # of the reference that are scored to learn what range scores have
+FITTED_KEPT = 4
+SCORE_WIDTHS_MAX = 1e9
+# Proven by a test: a row's score is the same, to the last bit, alone and among others.
+IN_ANY_COMPANY = frozenset({"sklearn.ensemble.IsolationForest", "sklearn.svm.OneClassSVM"})
+
+WINDOW, FILLED, REFERENCE_ROWS, PIVOTS, LEARNED = range(5)
+
+Arrays = dict[str, NDArray[Any]]
+Scorer = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+class PluginError(ValueError):
+    """An estimator that cannot take part; the message says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A member's declaration: `parameters` as JSON with sorted keys, `version` of the estimator's distribution."""
+
+    estimator: str
+    parameters: str
+    version: str
+    rows: int = 1_000
+    refit_rows: int = 1_000
+    features: tuple[str, ...] = ()
+    weight: float = 1.0
+
+    @property
+    def kind(self) -> str:
+        """Under which its score is published: `plugin_local_outlier_factor`."""
+        name = self.estimator.rpartition(".")[2]
+        return "plugin_" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+    def build(self, columns: NDArray[np.int64], profiled: NDArray[np.int64], seed: int) -> PluginMember:
+        """The member; see `detector.core.models.build_members`."""
+        return PluginMember(self, columns, profiled, seed)
+
+
+def declare(estimator: str, parameters: dict[str, Any], **rest: Any) -> Plugin:
+    """A declaration whose estimator is there and can be made. Raises PluginError."""
+    cls = _class(estimator)
+    if parameters.get("n_jobs", 1) not in (None, 1):
+        raise PluginError("parameters: expected no n_jobs, for threads add up in any order; found one")
+    try:
+        made = cls(**parameters)
+    except Exception as error:  # whatever an estimator raises at wrong parameters
+        raise PluginError(f"parameters: expected what {estimator} takes, found: {error}") from None
+    if not _is_river(made) and not (hasattr(made, "fit") and hasattr(made, "score_samples")):
+        raise PluginError(
+            f"expected an anomaly detector of river, or an estimator with fit and score_samples, found {estimator}"
+        )
+    distribution = metadata.packages_distributions().get(estimator.split(".")[0], ["?"])[0]
+    version = metadata.version(distribution) if distribution != "?" else ""
+    return Plugin(estimator, json.dumps(parameters, sort_keys=True), version, **rest)
+
+
+def _class(estimator: str) -> Any:
+    module, _, name = estimator.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PluginError(
+            f"expected the dotted name of a class that can be imported, found {estimator}: {error}"
+        ) from None
+    if not inspect.isclass(found):
+        raise PluginError(f"expected the dotted name of a class, found {estimator}")
+    return found
+
+
+def _is_river(estimator: object) -> bool:
+    from river import base
+
+    return isinstance(estimator, base.AnomalyDetector)
+
+
+class PluginMember:
+    """The member: immutable plan, but for the estimators fitted last, which the arrays determine."""
+
+    def __init__(self, spec: Plugin, columns: NDArray[np.int64], profiled: NDArray[np.int64], seed: int) -> None:
+        """`columns` of the feature matrix that it looks at, and their rows in the feature profile."""
+        self.spec = spec
+        self.name = spec.kind
+        self.columns = columns
+        self.profiled = profiled
+        self.seed = seed
+        self._edges = bin_edges()
+        self._fitted: OrderedDict[bytes, Scorer] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def new_arrays(self) -> Arrays:
+        """The state before the first row: `scale` float64 (2, m), center and width; `latest` float64 (rows, m), a ring
+        of the rows learned last; `reference` float64 (rows, m), scaled, the oldest first.
+        """
+        shape = (self.spec.rows, len(self.columns))
+        counter = np.zeros(5, np.int64)
+        counter[WINDOW] = min(FIRST_WINDOW_ROWS, self.spec.refit_rows)
+        scale = np.zeros((2, len(self.columns)))
+        scale[1] = 1.0
+        return {"counter": counter, "scale": scale, "latest": np.zeros(shape), "reference": np.zeros(shape)}
+
+    def rows_to_pivot(self, arrays: Arrays) -> int:
+        """Rows that may be learned before the next estimator is fitted."""
+        return int(arrays["counter"][WINDOW] - arrays["counter"][FILLED])
+
+    def ready(self, arrays: Arrays) -> bool:
+        """Whether there is a reference to fit an estimator on."""
+        return bool(arrays["counter"][REFERENCE_ROWS] > 0)
+
+    def pivots(self, arrays: Arrays) -> int:
+        """How many references there were: the version of what scores."""
+        return int(arrays["counter"][PIVOTS])
+
+    def score(self, arrays: Arrays, features: NDArray[np.float64], score: NDArray[np.float64]) -> None:
+        """Score rows (n, f) into `score` (n,) by the estimator of the reference; 0 until there is one. No trace."""
+        if not self.ready(arrays):
+            score[:] = 0.0
+            return
+        score[:] = self._scorer(arrays)(self._scaled(arrays, features))
+
+    def learn(self, arrays: Arrays, features: NDArray[np.float64], trace: Any, taken: NDArray[np.bool_]) -> None:
+        """Keep the rows taken, over the oldest ones."""
+        counter = arrays["counter"]
+        rows = features[taken][:, self.columns]
+        places = (counter[LEARNED] + np.arange(len(rows))) % self.spec.rows
+        last = slice(max(0, len(rows) - self.spec.rows), None)
+        arrays["latest"][places[last]] = rows[last]
+        counter[[FILLED, LEARNED]] += len(rows)
+
+    def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: Any = None) -> None:
+        """The rows kept become the reference, scaled by the feature profile at this row; `sample` is not looked at."""
+        counter, scale = arrays["counter"], arrays["scale"]
+        scale_kernel(cumulated[self.profiled], self._edges, scale[0], scale[1])
+        scale[1] *= BULK_WIDTHS
+        kept = int(min(counter[LEARNED], self.spec.rows))
+        order = (counter[LEARNED] - kept + np.arange(kept)) % self.spec.rows
+        arrays["reference"][:kept] = _squashed(arrays["latest"][order], np.arange(len(self.columns)), scale)
+        counter[REFERENCE_ROWS] = kept
+        counter[FILLED] = 0
+        counter[PIVOTS] += 1
+        counter[WINDOW] = min(2 * counter[WINDOW], self.spec.refit_rows)
+
+    def explain(self, arrays: Arrays, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Leave one out: how the score falls where a feature takes its median; in proportion, so that parts add up."""
+        width = len(self.columns)
+        if not self.ready(arrays):
+            return np.zeros(width), 0.0
+        z = self._scaled(arrays, row[None, :])
+        without = np.tile(z, (width, 1))
+        np.fill_diagonal(without, 0.5)
+        scores = self._scorer(arrays)(np.concatenate([z, np.full((1, width), 0.5), without]))
+        score, base = float(scores[0]), float(scores[1])
+        fall = score - scores[2:]
+        if abs(fall.sum()) <= 1e-9 * max(1.0, float(np.abs(fall).sum())):
+            fall = np.abs(z[0] - 0.5) + 1e-12
+        return credit.scaled_to(fall, score - base), base
+
+    def merge(self, one: Arrays, other: Arrays) -> Arrays:
+        """Raises ValueError: the last rows of two streams have no order between them."""
+        raise ValueError(f"{self.name}: rows of two streams cannot be merged; keep the state of one")
+
+    def _scaled(self, arrays: Arrays, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _squashed(features, self.columns, arrays["scale"])
+
+    def _scorer(self, arrays: Arrays) -> Scorer:
+        """The estimator of this reference: remembered, or fitted anew. Two threads may ask at once."""
+        reference = np.ascontiguousarray(arrays["reference"][: arrays["counter"][REFERENCE_ROWS]])
+        digest = hashlib.blake2b(reference.tobytes(), digest_size=16).digest()
+        with self._lock:
+            if digest not in self._fitted:
+                self._fitted[digest] = self._fit(reference)
+                while len(self._fitted) > FITTED_KEPT:
+                    self._fitted.popitem(last=False)
+            return self._fitted[digest]
+
+    def _fit(self, reference: NDArray[np.float64]) -> Scorer:
+        cls, parameters = _class(self.spec.estimator), json.loads(self.spec.parameters)
+        for seed in {"seed", "random_state"} & set(inspect.signature(cls).parameters) - set(parameters):
+            parameters[seed] = self.seed
+        raw = _raw_scorer(cls(**parameters), reference, self.spec.estimator in IN_ANY_COMPANY)
+        known = raw(reference[:: -(-len(reference) // MAPPED_ROWS_MAX)])
+        known = known[np.isfinite(known)]
+        center, width = 0.0, 1.0
+        if len(known):
+            center = float(np.median(known))
+            spreads = [float(np.subtract(*np.quantile(known, (1.0 - tail, tail)))) for tail in (0.25, 0.1, 0.0)]
+            width = next((spread for spread in spreads if spread > 1e-9 * max(1.0, abs(center))), 1.0)
+
+        def mapped(z: NDArray[np.float64]) -> NDArray[np.float64]:
+            with self._lock:
+                u = np.clip((np.nan_to_num(raw(z), nan=center) - center) / width, -SCORE_WIDTHS_MAX, SCORE_WIDTHS_MAX)
+            score: NDArray[np.float64] = 0.5 + 0.5 * u / (1.0 + np.abs(u))
+            return score
+
+        return mapped
+
+
+def _squashed(
+    values: NDArray[np.float64], columns: NDArray[np.int64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Rows (n, m) in the unit cube; a missing value lies in its middle, where its feature's median does."""
+    z = np.empty((len(columns), len(values)))
+    squash_kernel(values, columns, scale[0], scale[1], z)
+    return np.ascontiguousarray(np.where(np.isnan(z), 0.5, z).T)
+
+
+def _raw_scorer(estimator: Any, reference: NDArray[np.float64], in_any_company: bool) -> Scorer:
+    """Fit; the function gives scores (n,) of any range, high = anomalous."""
+    if _is_river(estimator):
+        names = [f"x{column}" for column in range(reference.shape[1])]
+        for row in reference.tolist():
+            estimator.learn_one(dict(zip(names, row, strict=True)))
+
+        def one_by_one(z: NDArray[np.float64]) -> NDArray[np.float64]:
+            rows = (dict(zip(names, row, strict=True)) for row in z.tolist())
+            return np.fromiter((estimator.score_one(row) for row in rows), np.float64, len(z))
+
+        return one_by_one
+    estimator.fit(reference)
+    if in_any_company:
+        return lambda z: -np.asarray(estimator.score_samples(z), np.float64)
+    return lambda z: np.array([-float(estimator.score_samples(z[i : i + 1].copy())[0]) for i in range(len(z))])
