@@ -238,7 +238,7 @@ def test_the_reference_is_complete_and_does_not_drift() -> None:
     assert len(places) > 45
     for place in places:
         section, _, key = place.rpartition(".")
-        brackets = f"`[[{section}]]`" if section == "entities" else f"`[{section}]`"
+        brackets = f"`[[{section}]]`" if section in ("entities", "models.plugins") else f"`[{section}]`"
         part = text.split(f"## {brackets if section else 'Top level'}\n", 1)[1].split("\n## ", 1)[0]
         [row] = [line for line in part.splitlines() if line.startswith(f"| `{key}` |")]
         assert len(row.split(" | ")[3]) > 10, f"{place} has no description"
