@@ -8,8 +8,10 @@ import pytest
 from detector.core.budget import DAY_MS
 from detector.core.spec import Decision, Spec, parse_feature
 from tests.quality.bench.figures import card_precision, compromises, delays_h, figures, top_of_each_day
+from tests.quality.bench.late_labels import logistic_regression
+from tests.quality.bench.ours import LateLabels
 from tests.quality.bench.peers import filled, to_range
-from tests.quality.bench.sets import BOOK_WEEK_MS, SETS, Loaded
+from tests.quality.bench.sets import BOOK_WEEK_MS, ROW_EVERY_MS, SETS, Loaded, load_set
 
 FDH = next(source for source in SETS if source.name == "fdh")
 
@@ -75,3 +77,26 @@ def test_what_peers_see_depends_on_earlier_rows_only() -> None:
     assert np.isfinite(done).all()
     assert np.array_equal(done[:150], to_range(filled(other))[:150])
     assert filled(rows)[7, 1] == pytest.approx(np.nanmean(rows[:7, 1]))
+
+
+def test_a_label_changes_nothing_before_it_arrives() -> None:
+    random = np.random.RandomState(1)
+    rows, hour = random.normal(0.0, 1.0, (300, 2)), 3_600_000
+    fraud, time_ms = rows[:, 0] > 1.0, np.arange(300) * hour
+    score, _ = logistic_regression(rows, fraud, time_ms, 50 * hour)
+    assert (score[:50] == 0.5).all()
+    other, _ = logistic_regression(rows, np.where(time_ms < 100 * hour, fraud, ~fraud), time_ms, 50 * hour)
+    assert np.array_equal(score[:150], other[:150])
+    assert not np.array_equal(score[150:], other[150:])
+
+
+def test_labels_are_told_once_and_after_their_delay() -> None:
+    source = next(source for source in SETS if source.name == "burst attacks")
+    data = load_set(source, 1_000)
+    labels, begin_ms = LateLabels(data, ROW_EVERY_MS * 10), int(data.event_time_ms[0])
+    assert len(labels.until(begin_ms + ROW_EVERY_MS * 9)) == 0
+    some = labels.until(begin_ms + ROW_EVERY_MS * 12)
+    assert some.identity.tolist() == data.batches[0].identity[:3].tolist()
+    assert len(labels.until(begin_ms + ROW_EVERY_MS * 12)) == 0
+    rest = labels.until(begin_ms + ROW_EVERY_MS * 2_000)
+    assert np.concatenate([some.is_fraud, rest.is_fraud]).tolist() == data.fraud.tolist()
