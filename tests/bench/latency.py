@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from tests.bench.service import running
 
 WriteConfig = Callable[[Path, str, str, str, int], tuple[Path, int]]
-WARM_S = 5.0  # not measured: the models' first windows, the client's first fetches
+WARM_S = 20.0  # not measured: the models' first windows, the client's first fetches, the broker's just-in-time compiler
 ALERTS_PER_DAY = 400  # of about 9,500 transactions an event-time day: enough alerts to measure
 
 
