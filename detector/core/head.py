@@ -120,6 +120,22 @@ def learn(
     )
 
 
+def errors(
+    labels: Labels, arrays: Arrays, pending: Pending, slot: NDArray[np.int64], is_fraud: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """How wrong the head is about rows that it has not learned yet, 0 to 1 (n,); none before it has learned any.
+
+    The weight that frauds were learned with is taken out again.
+    """
+    if arrays["counter"][TAKEN] == 0:
+        return np.empty(0)
+    logit = np.empty(len(slot))
+    logit_kernel(pending.inputs[slot], _model(arrays), logit)
+    logit = np.clip(logit - np.log(labels.fraud_weight), -40.0, 40.0)
+    wrong: NDArray[np.float64] = np.abs(is_fraud - 1.0 / (1.0 + np.exp(-logit)))
+    return wrong
+
+
 def blend(
     labels: Labels,
     arrays: Arrays,

@@ -92,12 +92,16 @@ class LabelBatch:
 
 @dataclass(frozen=True, slots=True)
 class LabelTally:
-    """What became of the labels of a batch; the four add up to its length."""
+    """What became of the labels of a batch; the four counts add up to its length.
+
+    `error` float64 (k,): how wrong the head was about rows labelled for the first time, before it learned them.
+    """
 
     learned: int = 0
     duplicate: int = 0
     contradictory: int = 0
     orphan: int = 0
+    error: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
 
 
 @dataclass(slots=True)
@@ -196,11 +200,16 @@ def learn_labels(spec: Spec, state: TaskState, labels: LabelBatch) -> LabelTally
         change,
     )
     changed = np.flatnonzero(change)
+    first = np.flatnonzero(change == FIRST)
+    error = head.errors(spec.labels, own.head, pending, slot[first], labels.is_fraud[first])
     if len(changed):
         _count(spec, own, slot[changed], labels.is_fraud[changed], change[changed], watermark_ms // 1000)
         head.learn(spec.labels, own.head, pending, slot[changed], labels.is_fraud[changed])
     told = own.counter - before
-    return LabelTally(*(int(told[position]) for position in (LEARNED, DUPLICATE, CONTRADICTORY, ORPHAN)))
+    learned, duplicate, contradictory, orphan = (
+        int(told[kind]) for kind in (LEARNED, DUPLICATE, CONTRADICTORY, ORPHAN)
+    )
+    return LabelTally(learned, duplicate, contradictory, orphan, error)
 
 
 def _count(

@@ -32,6 +32,7 @@ class Tally:
     labels: Counter[str] = field(default_factory=Counter)
     record_time_ms: list[NDArray[np.int64]] = field(default_factory=list)
     scores: list[NDArray[np.float64]] = field(default_factory=list)
+    label_errors: list[NDArray[np.float64]] = field(default_factory=list)
     batch_rows: list[int] = field(default_factory=list)
     processing_s: list[float] = field(default_factory=list)
 
@@ -51,6 +52,7 @@ class Tally:
         """One cut of one task."""
         self.labels.update({outcome: getattr(tally, outcome) for outcome in LABEL_OUTCOMES})
         self.rejects.update(reject.reason.value for reject in rejects)
+        self.label_errors.append(tally.error)
 
     def publish(self, metrics: Metrics, commit_seconds: float) -> None:
         """Into the metrics; call after the commit, and only then."""
@@ -64,6 +66,8 @@ class Tally:
             metrics.dead_letters_total.labels(reason).inc(count)
         for outcome, count in self.labels.items():
             metrics.labels_total.labels(outcome).inc(count)
+        if self.label_errors:
+            metrics.observe_label_errors(np.concatenate(self.label_errors))
         if self.record_time_ms:
             times = np.concatenate(self.record_time_ms)
             metrics.end_to_end_seconds.observe_many(time.time() - times[times > 0] / 1e3)

@@ -242,6 +242,16 @@ DEFINITIONS: tuple[Definition, ...] = (
         "rate that rises above its own past, with detector_feature_drift_psi high, is drift.",
         ("member",),
     ),
+    Definition(
+        "label_error_mean", "gauge", "error",
+        "Mean error (0-1) of the supervised head about newly labelled transactions, before it learned them, since its "
+        "last change (ADWIN). Rising: fraud looks other than it did, or the labels do.",
+    ),
+    Definition(
+        "label_error_drifts_total", "counter", "drifts",
+        "Times that the supervised head's error about new labels was found to have changed its level (ADWIN). Look "
+        "whether detector_label_error_mean rose, and who writes the labels.",
+    ),
     # -- what runs ----------------------------------------------------------------------------------------------------
     Definition(
         "ready_state", "gauge", "boolean",

@@ -62,6 +62,8 @@ class Metrics:
     feature_drift_psi: Gauge
     score_mean: Gauge
     score_drifts_total: Counter
+    label_error_mean: Gauge
+    label_error_drifts_total: Counter
     ready_state: Gauge
     start_seconds: Gauge
     build_info: Gauge
@@ -76,6 +78,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._evicted: dict[int, float] = {}
         self._drift: ScoreDrift | None = None
+        self._label_drift: ScoreDrift | None = None
 
     def set_build(self, confluent_kafka: str, librdkafka: str) -> None:
         """Fill `build_info`; the versions of the client and its C library come from the shell that may import them."""
@@ -96,6 +99,16 @@ class Metrics:
             self.score_drifts_total.labels(member).inc(changes)
         for member, mean in self._drift.means().items():
             self.score_mean.labels(member).set(mean)
+
+    def observe_label_errors(self, error: NDArray[np.float64]) -> None:
+        """How wrong the supervised head was about each newly labelled row (n,), 0 to 1."""
+        if len(error) == 0:
+            return
+        if self._label_drift is None:
+            self._label_drift = ScoreDrift(("label_error",))
+        self.label_error_drifts_total.inc(sum(self._label_drift.update(error[None, :]).values()))
+        for mean in self._label_drift.means().values():
+            self.label_error_mean.set(mean)
 
     def set_tasks(
         self,

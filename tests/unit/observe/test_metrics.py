@@ -41,6 +41,7 @@ UNIT_NOT_LAST = {
     "alerts_spent": "the counterpart of alert_budget",
     "score_quantile": "a score has no unit",
     "score_mean": "a score has no unit",
+    "label_error_mean": "an error between 0 and 1 has no unit",
     "ready_state": "a flag has no unit",
     "assigned_partitions": "counts partitions",
     "build_info": "an info metric has no unit",
@@ -181,6 +182,15 @@ def test_a_change_of_the_scores_level_is_counted() -> None:
     assert value("detector_score_drifts_total", {"member": "forest"}) == 0
     assert value("detector_score_mean", {"member": "trees"}) == pytest.approx(0.75, abs=0.06)
     assert value("detector_score_mean", {"member": "forest"}) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_change_of_the_label_error_is_counted() -> None:
+    one, random = Metrics(), np.random.RandomState(1)
+    one.observe_label_errors(np.empty(0))
+    for part in np.array_split(np.repeat([0.05, 0.4], 10_000) * random.random_sample(20_000), 50):
+        one.observe_label_errors(part)
+    assert (one.registry.get_sample_value("detector_label_error_drifts_total") or 0) >= 1
+    assert 0.1 < (one.registry.get_sample_value("detector_label_error_mean") or 0) < 0.21
 
 
 def test_adwin_is_river_s() -> None:
