@@ -92,6 +92,19 @@ def wait_for_input(admin: AdminClient, topic: str, patience: Patience, role: str
         patience.wait(1.0)
 
 
+def grow_topics(admin: AdminClient, settings: Settings, partitions: int) -> None:
+    """What follows from an input that has grown. Raises as `ensure_topics`."""
+    ensure_topics(admin, settings, partitions)
+    labels = settings.topics.labels
+    if settings.labels.enabled and (found := partition_counts(admin, labels).get(labels, 0)) < partitions:
+        log.error(
+            "the labels topic has fewer partitions than the input: tasks of the new ones wait; add partitions to it",
+            topic=labels,
+            found=found,
+            wanted=partitions,
+        )
+
+
 def check_labels(settings: Settings, partitions: int, labels_partitions: int) -> None:
     """Labels must meet their transactions in one task. Raises ConfigurationRefused when the topics differ."""
     if labels_partitions != partitions:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.integration import support
@@ -14,10 +15,20 @@ FIRST_MS = 1_760_000_000_000  # of the records' own timestamps, the same on ever
 KEPT = {"retention.ms": "-1"}  # for topics whose records are older than a broker keeps them
 
 
-def transactions(folder: Path, rows: int, customers: int = 400) -> list[bytes]:
-    """Payloads in event-time order, equal for equal arguments."""
+def transactions(folder: Path, rows: int, customers: int = 400, extra: Sequence[str] = ()) -> list[bytes]:
+    """Payloads in event-time order, equal for equal arguments. Their labels lie in `transactions.labels.jsonl`."""
     path = folder / "transactions.jsonl"
-    command = ["simulate", "--count", str(rows), "--customers", str(customers), "--output", str(path), "--quiet"]
+    command = [
+        "simulate",
+        "--count",
+        str(rows),
+        "--customers",
+        str(customers),
+        "--output",
+        str(path),
+        "--quiet",
+        *extra,
+    ]
     subprocess.run([sys.executable, "-m", "producers", *command], check=True)
     return path.read_bytes().splitlines()
 

@@ -184,6 +184,35 @@ def test_a_rebuild_folds_labels_by_event_time(kafka: str, topic_names: dict[str,
     assert_alerts(kafka, topic_names, labels=True, since=1_000)
 
 
+def test_labels_that_are_gone_end_with_65(kafka: str, topic_names: dict[str, str]) -> None:
+    """With the remedy in the log: where a snapshot is damaged, and where labels were deleted before they were read."""
+    make_inputs(kafka, topic_names)
+    support.produce(kafka, topic_names["transactions"], numbers(500))
+    support.produce(kafka, topic_names["labels"], [label_of(value, True) for value in range(300)])
+    with Detector(kafka, topic_names, labels=OFTEN) as detector:
+        wait_settled(kafka, topic_names)
+        wait_labels(kafka, topic_names)
+        assert detector.stop() == 0  # with a snapshot
+    snapshots = topic_names["application_id"] + ".snapshots"
+    support.alter_topic(kafka, snapshots, {"cleanup.policy": "delete"})
+    support.delete_records(kafka, snapshots, 0)
+    with Detector(kafka, topic_names, labels=OFTEN) as detector:
+        assert detector.ends() == 65
+        assert "--rebuild" in detector.log
+    with Detector(kafka, topic_names, labels=OFTEN, rebuild=True) as detector:
+        detector.ready()
+        support.produce(kafka, topic_names["transactions"], numbers(500, 500))
+        wait_settled(kafka, topic_names)
+        assert detector.stop() == 0
+    assert_alerts(kafka, topic_names, labels=True, since=500)
+    support.produce(kafka, topic_names["labels"], [label_of(value, True) for value in range(300, 310)])
+    support.delete_records(kafka, topic_names["labels"], 0, before=305)
+    with Detector(kafka, topic_names, labels=OFTEN) as detector:
+        assert detector.ends() == 65
+        assert topic_names["labels"] in detector.log
+        assert "--rebuild" in detector.log
+
+
 @pytest.mark.parametrize(
     ("partitions", "config", "told"),
     [(3, {}, "labels.enabled"), (2, {"retention.ms": "60000"}, "retention.ms=60000")],
