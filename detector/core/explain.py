@@ -29,6 +29,9 @@ SIDE = {
     FeatureKind.WEEKDAY: NEVER,  # no one would call a Tuesday a reason
     FeatureKind.NEW: WHEN_SET,
 }
+# One thing said in three ways: two of them are enough where something else is odd too.
+OWN_AMOUNT = frozenset({FeatureKind.AMOUNT_TO_MEAN, FeatureKind.AMOUNT_DEVIATION, FeatureKind.AMOUNT_TO_MAX})
+OWN_AMOUNT_MAX = 2
 BASELINE = frozenset({FeatureKind.AMOUNT_TO_MEAN, FeatureKind.AMOUNT_TO_MAX})
 
 
@@ -52,9 +55,10 @@ def explain(
     Where nothing is rare, the feature that contributes most stands alone. `features` float64 (f,) is the row;
     `cumulated` int64 (len(columns), BINS + 1) and `edges` are the feature profile's reference.
     """
-    chosen = np.empty((REASONS_MAX, 6))
+    chosen = np.empty((len(columns), 6))
+    alike = np.array([spec.features[column].kind in OWN_AMOUNT for column in columns.tolist()])
     values = features[columns]
-    count = explain_kernel(values, as_bits(values), sides, cumulated, edges, contribution, chosen)
+    count = explain_kernel(values, as_bits(values), sides, cumulated, edges, contribution, alike, chosen)
     evidence = []
     for position, rarity, typical_low, typical_high, low, _ in chosen[:count].tolist():
         column = int(columns[int(position)])
@@ -66,11 +70,12 @@ def explain(
 
 
 @njit(cache=True, nogil=True)
-def explain_kernel(values, bits, sides, cumulated, edges, contribution, chosen):
-    """Fill `chosen` (REASONS_MAX, 6): position, rarity, 5 % and 95 % quantile, odd for being low, contribution.
+def explain_kernel(values, bits, sides, cumulated, edges, contribution, alike, chosen):
+    """Fill `chosen` (features, 6): position, rarity, 5 % and 95 % quantile, odd for being low, contribution.
 
     Returns how many. What is rare goes before what is not; within either, and between equals, more contribution, then
-    less rarity.
+    less rarity. Of features that are `alike` (features,) those after the first
+    OWN_AMOUNT_MAX come last.
     """
     count = 0
     for position in range(len(values)):
@@ -88,14 +93,28 @@ def explain_kernel(values, bits, sides, cumulated, edges, contribution, chosen):
                 before = given > above[5] or (given == above[5] and rarity < above[1])
             if not before:
                 break
-            if place < REASONS_MAX:
-                chosen[place, 0], chosen[place, 1], chosen[place, 5] = above[0], above[1], above[5]
+            chosen[place, 0], chosen[place, 1], chosen[place, 5] = above[0], above[1], above[5]
             place -= 1
-        if place < REASONS_MAX:
-            chosen[place, 0], chosen[place, 1], chosen[place, 5] = position, rarity, given
-            count = min(count + 1, REASONS_MAX)
-    while count > 1 and chosen[count - 1, 1] > RARITY_MAX:
-        count -= 1
+        chosen[place, 0], chosen[place, 1], chosen[place, 5] = position, rarity, given
+        count += 1
+    return pick_kernel(values, bits, sides, cumulated, edges, alike, count, chosen)
+
+
+@njit(cache=True, nogil=True)
+def pick_kernel(values, bits, sides, cumulated, edges, alike, ranked, chosen):
+    """Leave the reasons at the head of `chosen`, of which `ranked` are in order, and tell the rest of them."""
+    order = chosen[:ranked].copy()
+    count = 0
+    for surplus in (False, True):  # what was said often enough in other words comes last
+        twins = 0
+        for place in range(ranked):
+            if count == REASONS_MAX or (place > 0 and order[place, 1] > RARITY_MAX):
+                break
+            twin = alike[int(order[place, 0])]
+            twins += twin
+            if surplus == (twin and twins > OWN_AMOUNT_MAX):
+                chosen[count] = order[place]
+                count += 1
     for reason in range(count):
         position = int(chosen[reason, 0])
         counts = cumulated[position]

@@ -10,21 +10,21 @@ from detector.core.explain import explain, sides_of
 from tests.streams import EVERYTHING, features_of
 
 NAMES = ("card.count.1h", "card.count.24h", "card.count.7d", "amount")
-FEATURES = features_of(*NAMES)
-COLUMNS = np.arange(len(NAMES))
 
 
-def chosen(values: list[float], contribution: list[float]) -> list[str]:
+def chosen(values: list[float], contribution: list[float], names: tuple[str, ...] = NAMES) -> list[str]:
     """Names of the reasons of a row, where earlier rows held 0 to 999 in each feature."""
-    counts = np.zeros((len(NAMES), profile.BINS), np.int64)
-    bits = profile.as_bits(np.tile(np.arange(1_000.0)[:, None], (1, len(NAMES))))
+    counts = np.zeros((len(names), profile.BINS), np.int64)
+    bits = profile.as_bits(np.tile(np.arange(1_000.0)[:, None], (1, len(names))))
     profile.learn_kernel(bits, np.zeros(1_000, np.bool_), np.zeros(2, np.int64), counts)
+    features = features_of(*names)
     table = profile.cumulated(counts)
-    spec = type(EVERYTHING)((), (), (), FEATURES, EVERYTHING.members, EVERYTHING.decision)
-    sides = sides_of(FEATURES, COLUMNS)
+    spec = type(EVERYTHING)((), (), (), features, EVERYTHING.members, EVERYTHING.decision)
+    columns = np.arange(len(names))
+    sides = sides_of(features, columns)
     row = np.array(values)
-    found = explain(spec, COLUMNS, sides, row, 1.0, table, profile.bin_edges(), np.array(contribution))
-    return [NAMES[item.feature] for item in found]
+    found = explain(spec, columns, sides, row, 1.0, table, profile.bin_edges(), np.array(contribution))
+    return [names[item.feature] for item in found]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,15 @@ def test_what_is_rare_in_order_of_contribution(
         assert set(found) >= {NAMES[position] for position in expected}
     else:
         assert found == [NAMES[position] for position in expected]
+
+
+def test_one_thing_said_in_three_ways_is_said_twice_before_other_things() -> None:
+    names = ("card.amount_to_mean.7d", "card.amount_deviation.7d", "card.amount_to_max.7d", "card.count.1h")
+    found = chosen([2e4, 3e4, 4e4, 5e4], [0.4, 0.3, 0.2, 0.1], names)
+    assert found == [names[0], names[1], names[3], names[2]]
+    assert chosen([2e4, 3e4, 4e4, 5e4, 6e4], [0.4, 0.3, 0.2, 0.1, 0.05], (*names, "amount")) == [
+        *(names[0], names[1], names[3], "amount")
+    ]
 
 
 def test_credit_along_a_walk_against_means_written_out() -> None:
