@@ -8,7 +8,9 @@ learned, with a weight; of the genuine rows a share, chosen by their identity.
 Scale and bins come from the pending rows at doubling numbers of rows, then once a turn of the store; the weights are
 then learned anew from the labelled rows that the store holds. Between two batches nothing changes but by labels.
 
-Blend: each score in bits, −log2 of its tail probability; their mean weighted by the number of frauds seen.
+Blend: the anomaly in bits, −log2 of its tail probability, and the head's in bits of evidence over the median row; their
+mean weighted by the number of frauds seen. A quantile map of the head's own scores would be at home in the same unit,
+but frauds are few, so its upper tail trembles, and with it the order of the frauds of different days.
 
 Fails where frauds differ from genuine rows only jointly: the model adds up what single inputs say.
 """
@@ -26,7 +28,11 @@ from detector.core.spec import Labels
 
 Arrays = dict[str, NDArray[Any]]
 
-BINS = 16
+# Bin edges, as shares of a sample: a third of them in the tails, where frauds are.
+SHARES = (
+    *(0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999),
+)
+BINS = len(SHARES) + 1
 MISSING = BINS  # columns of `weight`: the bins, one for missing, one for the scaled value
 LINEAR = BINS + 1
 COLUMNS = BINS + 2
@@ -35,15 +41,12 @@ CALIBRATE_ROWS_MIN = 256
 CALIBRATE_ROWS_MAX = 16_384  # of the newest, at even steps
 LEVEL_ROWS = 2_048  # newest rows that say how the head's scores are spread
 LEVEL_STALE_SHARE = 1.0 / 64.0  # of the labels learned, before the spread is looked at again
-UPPER_SHARE = 0.02
-UPPER_BITS = float(-np.log2(UPPER_SHARE))
-BITS_LINEAR_MAX = 16.0
+LEVEL_STEP = 0.1  # of the way to the median just seen: a level that jumps would part scores of one day from the next
 BITS_MAX = 45.0  # 1 − 2⁻⁴⁵ still has room below 1 in float64
 
 # positions in `counter` and `bias`
 CALIBRATED_ROWS, TAKEN, STALE, LEVELED = range(4)
 BIAS, BIAS_MEMORY = range(2)
-MIDDLE, UPPER, EXCESS = range(3)  # positions in `level`
 
 
 def new_arrays(inputs: int) -> Arrays:
@@ -56,7 +59,7 @@ def new_arrays(inputs: int) -> Arrays:
         "weight": np.zeros((inputs, COLUMNS)),
         "memory": np.zeros((inputs, COLUMNS)),
         "bias": np.zeros(2),
-        "level": np.array([0.0, 1.0, 1.0]),
+        "level": np.zeros(1),
     }
 
 
@@ -80,7 +83,7 @@ def calibrate(labels: Labels, arrays: Arrays, pending: Pending, rows: int) -> No
         scale(sample[:, column], arrays, column)
     for name in ("weight", "memory", "bias"):
         arrays[name][:] = 0.0
-    counter[TAKEN] = 0
+    counter[[TAKEN, LEVELED]] = 0
     slots = _newest(pending, rows, held)[::-1]
     known = slots[pending.label[slots] != UNKNOWN]
     if len(known):
@@ -98,8 +101,7 @@ def scale(values: NDArray[np.float32], arrays: Arrays, column: int) -> None:
         spread = known[int(0.99 * (len(known) - 1))] - known[int(0.01 * (len(known) - 1))]
     arrays["center"][column] = middle
     arrays["width"][column] = spread if spread > 0.0 else max(1e-6, abs(middle))
-    cuts = (np.arange(1, BINS) * len(known)) // BINS
-    arrays["edges"][column] = known[cuts]
+    arrays["edges"][column] = known[(np.array(SHARES) * (len(known) - 1)).astype(np.int64)]
 
 
 def learn(
@@ -154,36 +156,28 @@ def blend(
     logit = np.empty(len(inputs))
     logit_kernel(inputs, _model(arrays), logit)
     share = frauds / (frauds + labels.frauds_until_half)
-    bits = (1.0 - share) * bits_of(anomaly) + share * head_bits(logit, arrays["level"])
+    bits = (1.0 - share) * bits_of(anomaly) + share * head_bits(logit, float(arrays["level"][0]))
     blended: NDArray[np.float64] = 1.0 - np.exp2(-np.minimum(bits, BITS_MAX))
     return blended
 
 
 def find_level(arrays: Arrays, pending: Pending, rows: int) -> None:
-    """How the head's scores of the newest rows are spread: median, 98 % quantile, mean excess above that."""
+    """Let the level follow the median of what the head says of the newest rows."""
     newest = _newest(pending, rows, min(rows, len(pending.identity), LEVEL_ROWS))
     logit = np.empty(len(newest))
     logit_kernel(pending.inputs[newest], _model(arrays), logit)
-    logit.sort()
-    upper = int((1.0 - UPPER_SHARE) * (len(logit) - 1))
-    middle = logit[len(logit) // 2]
-    arrays["level"][MIDDLE] = middle
-    arrays["level"][UPPER] = max(logit[upper], middle + 1e-3)
-    arrays["level"][EXCESS] = max(float((logit[upper:] - logit[upper]).mean()), 0.05)
-    arrays["counter"][STALE] = 0
-    arrays["counter"][LEVELED] = 1
+    counter, level = arrays["counter"], arrays["level"]
+    step = LEVEL_STEP if counter[LEVELED] else 1.0
+    level[0] += step * (float(np.median(logit)) - level[0])
+    counter[STALE] = 0
+    counter[LEVELED] = 1
 
 
-def head_bits(logit: NDArray[np.float64], level: NDArray[np.float64]) -> NDArray[np.float64]:
-    """−log2 of the head's tail probability, monotone: 1 at the median, exponential tails, slower far out."""
-    slope = (UPPER_BITS - 1.0) / (level[UPPER] - level[MIDDLE])
-    below = np.exp2(np.minimum(slope * (logit - level[MIDDLE]), 0.0))
-    inside = 1.0 + slope * (logit - level[MIDDLE])
-    beyond = UPPER_BITS + (logit - level[UPPER]) / (level[EXCESS] * np.log(2.0))
-    bits = np.where(logit < level[MIDDLE], below, np.where(logit < level[UPPER], inside, beyond))
-    far = np.maximum(bits - BITS_LINEAR_MAX, 0.0)
-    squeezed: NDArray[np.float64] = np.minimum(bits, BITS_LINEAR_MAX) + 8.0 * np.log2(1.0 + far / 8.0)
-    return squeezed
+def head_bits(logit: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    """The head's evidence in bits over that of the median row, which has 1; below the median it runs out to 0."""
+    bits = (logit - level) / np.log(2.0)
+    above: NDArray[np.float64] = np.where(bits < 0.0, np.exp2(np.minimum(bits, 0.0)), 1.0 + bits)
+    return above
 
 
 def _model(arrays: Arrays) -> tuple[NDArray[Any], ...]:
@@ -197,12 +191,12 @@ def _newest(pending: Pending, rows: int, count: int) -> NDArray[np.int64]:
 
 @njit(cache=True, nogil=True)
 def bin_kernel(value, edges):
-    """How many edges are at or below the value."""
+    """How many edges are below the value: a value that many rows have, such as 0, is parted from what is above it."""
     low = 0
     high = len(edges)
     while low < high:
         middle = (low + high) // 2
-        if edges[middle] <= value:
+        if edges[middle] < value:
             low = middle + 1
         else:
             high = middle

@@ -160,8 +160,8 @@ class Labels:
     pending_rows_max: int = 262_144
     frauds_until_half: float = 50.0
     genuine_share: float = 0.2
-    fraud_weight: float = 10.0
-    learning_rate: float = 0.05
+    fraud_weight: float = 2.0
+    learning_rate: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,9 +301,9 @@ class LabelSettings(Section):
         default=0.2, gt=0, le=1, description="Share of the genuine rows that the head learns; frauds it learns all."
     )
     fraud_weight: float = Field(
-        default=10.0, gt=0, le=1e6, description="How many of those genuine rows a fraud weighs as much as."
+        default=2.0, gt=0, le=1e6, description="How many of those genuine rows a fraud weighs as much as."
     )
-    learning_rate: float = Field(default=0.05, gt=0, le=10, description="First step of the head's weights (AdaGrad).")
+    learning_rate: float = Field(default=0.1, gt=0, le=10, description="First step of the head's weights (AdaGrad).")
 
 
 class Http(Section):
