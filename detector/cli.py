@@ -42,6 +42,15 @@ def _show_version(context: click.Context, _option: click.Parameter, wanted: bool
         context.exit()
 
 
+def _duration_ms(_context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    from schemas.times import duration_ms
+
+    try:
+        return None if text is None else duration_ms(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=option) from None
+
+
 @click.group(
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -139,17 +148,25 @@ def create_topics(config: Path | None, partitions: int | None) -> None:
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many rows.")
 @click.option("--topic", help="Input topic in ids that rows do not bring.  [default: that of the configuration]")
 @click.option("--labels-column", help="Column with the truth (1 or true: fraud): tell quality too.")
+@click.option("--labels", "labels_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="File with transaction_id, is_fraud (or --labels-column), maybe event_time: learn it.")  # fmt: skip
+@click.option("--label-delay", callback=_duration_ms, metavar="7d",
+              help="Learn each label so long after its transaction, where it says no time of its own.")  # fmt: skip
+@click.option("--label-interval", callback=_duration_ms, default="15m", show_default=True,
+              help="Learn the labels of so much event time together, at its end.")  # fmt: skip
 def replay(
     config: Path | None, source: Path, output: Path, partitions: int, limit: int | None, topic: str | None,
-    labels_column: str | None,
+    labels_column: str | None, labels_file: Path | None, label_delay: int | None, label_interval: int,
 ) -> None:  # fmt: skip
     """Decide the rows of a file with the core that runs live, without Kafka."""
     settings = _settings(config)
     from detector.lab import replay as lab_replay
 
-    sys.exit(
-        lab_replay.run(settings, source, output, partitions, limit=limit, topic=topic, labels_column=labels_column)
-    )
+    code = lab_replay.run(
+        settings, source, output, partitions, limit=limit, topic=topic, labels_column=labels_column,
+        labels_file=labels_file, label_delay_ms=label_delay, label_interval_ms=label_interval,
+    )  # fmt: skip
+    sys.exit(code)
 
 
 @cli.group()

@@ -29,9 +29,7 @@ from detector.core.spec import Labels
 Arrays = dict[str, NDArray[Any]]
 
 # Bin edges, as shares of a sample: a third of them in the tails, where frauds are.
-SHARES = (
-    *(0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999),
-)
+SHARES = (*(0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999),)
 BINS = len(SHARES) + 1
 MISSING = BINS  # columns of `weight`: the bins, one for missing, one for the scaled value
 LINEAR = BINS + 1

@@ -103,6 +103,15 @@ class LabelTally:
     orphan: int = 0
     error: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
 
+    def __add__(self, other: LabelTally) -> LabelTally:
+        """Both together."""
+        return LabelTally(
+            self.learned + other.learned,
+            self.duplicate + other.duplicate,
+            self.contradictory + other.contradictory,
+            self.orphan + other.orphan,
+        )
+
 
 @dataclass(slots=True)
 class LabelState:
@@ -181,6 +190,8 @@ def learn_labels(spec: Spec, state: TaskState, labels: LabelBatch) -> LabelTally
     own = state.labels
     if spec.labels is None or own is None:
         raise ValueError("expected a spec with labels, found one without: set labels.enabled")
+    if not len(labels):
+        return LabelTally()
     rows = int(own.counter[ROWS_PUT])
     head.calibrate(spec.labels, own.head, own.pending, rows)
     before = own.counter.copy()

@@ -51,6 +51,8 @@ def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
     """Score, decide, explain and learn what was prepared. Batches are concluded in log order."""
     batch, late, features = prepared.batch, prepared.late, prepared.features
     rows = len(batch)
+    if state.labels is not None:  # not sooner: labels may be folded in between a batch's preparation and here
+        read_label_features(spec, state.labels, batch, features)
     decided = DecisionBatch(
         score=np.empty((len(state.members), rows)),
         risk=np.empty(rows),
@@ -118,8 +120,6 @@ def features_of(
     count = len(state.tables)
     row_features(spec, batch, features)
     in_two(lambda: fill(range(0, count, 2)), lambda: fill(range(1, count, 2)), len(batch))
-    if state.labels is not None:
-        read_label_features(spec, state.labels, batch, features)
     return features
 
 

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from detector.codec.decode import Decoded, Decoder, Reject
 from detector.codec.encode import Encoder, member_names
 from detector.codec.masking import DIGITS_MIN, mask
-from detector.core.batch import TransactionBatch, Verdict
+from detector.core.batch import DecisionBatch, TransactionBatch, Verdict
 from detector.core.budget import DAY_MS, EVENT_MS
+from detector.core.labels import LabelBatch, LabelTally, learn_labels
 from detector.core.operator import step
 from detector.core.spec import Spec
 from detector.core.state import TaskState, new_state
+from detector.lab.labels import Labels, Schedule
 from detector.lab.partitions import Partitions, grouped
 from detector.settings import Settings
 from schemas.members import Members
@@ -40,7 +42,8 @@ class DecidedRows:
 
     `verdict` int8 (n,), a key of VERDICTS; `event_time_ms`, `partition`, `offset` int64 (n,); `risk` float64 (n,);
     `score` float64 (members, n); `late` bool (n,); `day` int64 (n,), the event-time day whose alert budget the row was
-    decided under; `reasons`, row → sentences, of alerts; `rejects`, row → reject.
+    decided under; `reasons`, row → sentences, of alerts; `rejects`, row → reject; `truth` int8 (n,), 1 fraud, 0
+    genuine, -1 unknown: what the labels say that the fold was given.
     """
 
     transaction_id: list[str]
@@ -54,6 +57,7 @@ class DecidedRows:
     day: NDArray[np.int64]
     reasons: dict[int, list[str]]
     rejects: dict[int, Reject]
+    truth: NDArray[np.int8]
 
     def __len__(self) -> int:
         return len(self.verdict)
@@ -72,13 +76,21 @@ class _Alert(msgspec.Struct):
 class Fold:
     """All tasks of a topic. `spent_s` adds up seconds by step: place, decode, step, tell."""
 
-    def __init__(self, settings: Settings, topic: str, partitions: int) -> None:
-        """Raises ConfigError where the settings clash."""
+    def __init__(
+        self, settings: Settings, topic: str, partitions: int, labels: Labels | None = None, label_interval_ms: int = 1
+    ) -> None:
+        """`labels` are learned as they arrive, by whole `label_interval_ms`.
+
+        Raises ConfigError where the settings clash.
+        """
         mapping = settings.mapping
         self.spec: Spec = settings.spec(partitions)
         self.members = member_names(self.spec)
         self.placed = Partitions(mapping, partitions)
-        self.spent_s = dict.fromkeys(("place", "decode", "step", "tell"), 0.0)
+        self.spent_s = dict.fromkeys(("place", "decode", "step", "tell", *(("labels",) if labels else ())), 0.0)
+        self.told = LabelTally()
+        self._labels = labels
+        self._schedules = {partition: Schedule(label_interval_ms) for partition in range(partitions)}
         self._topic = topic
         self._decoder = Decoder(mapping, self.spec, topic)
         self._encoder = Encoder(mapping, self.spec, topic, settings.application_id)
@@ -118,9 +130,46 @@ class Fold:
         if state is None:
             state = self._states[partition] = new_state(self.spec, partition)
         newest_ms = np.maximum(np.maximum.accumulate(batch.event_time_ms), state.clock[EVENT_MS])
-        decisions = step(self.spec, state, batch)
-        self.spent_s["step"] += time.perf_counter() - began_s
         rows.day[record] = newest_ms // DAY_MS
+        if self._labels is None:
+            decisions = step(self.spec, state, batch)
+            self.spent_s["step"] += time.perf_counter() - began_s
+            self._tell(partition, batch, record, decisions, payloads, rows)
+            return
+        told = self._labels.of([payloads[index] for index in record.tolist()], batch.identity, batch.event_time_ms)
+        rows.truth[record[told.row]] = told.is_fraud
+        self.spent_s["labels"] += time.perf_counter() - began_s
+        schedule = self._schedules[partition]
+        for start, stop, due in schedule.segments(batch.event_time_ms):
+            began_s = time.perf_counter()
+            if due is not None:
+                self.told += learn_labels(self.spec, state, due)
+            learned_s = time.perf_counter()
+            part = batch.rows(start, stop)
+            decisions = step(self.spec, state, part)
+            self.spent_s["labels"] += learned_s - began_s
+            self.spent_s["step"] += time.perf_counter() - learned_s
+            self._tell(partition, part, record[start:stop], decisions, payloads, rows)
+            some_told = slice(*np.searchsorted(told.row, [start, stop]).tolist())
+            schedule.put(
+                LabelBatch(batch.identity[told.row[some_told]], told.is_fraud[some_told], told.event_time_ms[some_told])
+            )
+
+    @property
+    def waiting(self) -> int:
+        """Labels whose time had not come at the last row."""
+        return sum(schedule.waiting for schedule in self._schedules.values())
+
+    def _tell(
+        self,
+        partition: int,
+        batch: TransactionBatch,
+        record: NDArray[np.int64],
+        decisions: DecisionBatch,
+        payloads: Sequence[bytes],
+        rows: DecidedRows,
+    ) -> None:
+        """Write what was decided on a batch, whose rows are the records `record`."""
         rows.verdict[record] = decisions.verdict
         rows.risk[record] = decisions.risk
         rows.score[:, record] = decisions.score
@@ -179,4 +228,5 @@ def _undecided(n: int, members: int, partition: NDArray[np.int64], offset: NDArr
         day=np.zeros(n, np.int64),
         reasons={},
         rejects={},
+        truth=np.full(n, -1, np.int8),
     )

@@ -20,14 +20,16 @@ from detector.codec.decode import Reject
 from detector.core.compile import compile_kernels
 from detector.lab.errors import InputStopped, NotConfigured, WrongUsage
 from detector.lab.fold import DecidedRows, Fold, fault
+from detector.lab.labels import ColumnLabels, FileLabels, Labels
 from detector.lab.output import Writer, opened
 from detector.lab.progress import Display
-from detector.lab.summary import Tally, Truths, quality_lines
+from detector.lab.summary import Tally, Truths, label_lines, quality_lines
 from detector.settings import Settings
 from schemas.files import FileError, payloads, row_count, text_columns
 from schemas.members import Members, as_truth
 
 BATCH_ROWS = 8_192
+LABEL_INTERVAL_MS = 900_000
 PARTITIONS_BATCHED = 8  # batches grow with the partitions up to here, so that each task gets rows enough for a step
 
 
@@ -40,11 +42,16 @@ def run(
     limit: int | None = None,
     topic: str | None = None,
     labels_column: str | None = None,
+    labels_file: Path | None = None,
+    label_delay_ms: int | None = None,
+    label_interval_ms: int = LABEL_INTERVAL_MS,
 ) -> int:
     """Decide the first `limit` rows of `source` (all by default) into `output`; returns the exit code, 0.
 
     `topic` names the input in default ids, the settings' by default; `labels_column` (a path in the row's JSON; 1 or
-    true is fraud) adds quality to the summary. Raises LabError, which carries its exit code, and ConfigError.
+    true is fraud) adds quality to the summary. With `labels_file`, or with `label_delay_ms`, the truth is also learned
+    as it arrives (`detector.lab.labels`), `labels.enabled` or not. Raises LabError, which carries its exit code, and
+    ConfigError.
     """
     if "event_time" not in settings.mapping.fields:
         raise NotConfigured(
@@ -52,15 +59,18 @@ def run(
         )
     if output.exists() and output.samefile(source):
         raise WrongUsage(f"--output {output}: expected another file than the input")
-    fold = Fold(settings, topic or settings.topics.transactions, partitions)
     try:
+        labels = _labels(settings, labels_column, labels_file, label_delay_ms)
+        if labels is not None and not settings.labels.enabled:
+            settings = settings.model_copy(update={"labels": settings.labels.model_copy(update={"enabled": True})})
+        fold = Fold(settings, topic or settings.topics.transactions, partitions, labels, label_interval_ms)
         rows = row_count(source)
         batches = payloads(
             source, None, limit, text_columns(settings.mapping), BATCH_ROWS * min(partitions, PARTITIONS_BATCHED)
         )
         total = limit if rows is None else min(rows, limit or rows)
         with Display(total) as display, opened(output, fold.members) as writer:
-            lines = _Replay(settings, fold, writer, display, labels_column).run(batches)
+            lines = _Replay(settings, fold, writer, display, labels_column, labels).run(batches)
     except FileError as error:
         raise InputStopped(str(error)) from error
     except ImportError as error:
@@ -70,16 +80,35 @@ def run(
     return 0
 
 
+def _labels(settings: Settings, column: str | None, file: Path | None, delay_ms: int | None) -> Labels | None:
+    """What the rows will be labelled by; None where nothing is to be learned."""
+    if file is not None:
+        return FileLabels(file, settings.mapping, column, delay_ms)
+    if delay_ms is None:
+        return None
+    if column is None:
+        raise WrongUsage("--label-delay: expected --labels or --labels-column beside it, found neither")
+    return ColumnLabels(column, delay_ms)
+
+
 class _Replay:
     """One run: batches through the fold into the writer."""
 
     def __init__(
-        self, settings: Settings, fold: Fold, writer: Writer, display: Display, labels_column: str | None
+        self,
+        settings: Settings,
+        fold: Fold,
+        writer: Writer,
+        display: Display,
+        labels_column: str | None,
+        labels: Labels | None,
     ) -> None:
         self._fold, self._writer, self._display = fold, writer, display
         self._rejects = RejectWindow(settings.input.rejects_window_rows, settings.input.rejects_max_share)
-        self._labels_column = labels_column
-        self._labels = Members({"truth": labels_column}) if labels_column is not None else None
+        self._learned = labels
+        by_file = isinstance(labels, FileLabels)
+        self._truth_from = "the labels" if by_file else labels_column
+        self._labels = Members({"truth": labels_column}) if labels_column is not None and labels is None else None
         self._tally, self._truths = Tally(), Truths(fold.members)
         self._spent_s = {"wait for the file": 0.0, "write": 0.0}
 
@@ -102,14 +131,18 @@ class _Replay:
         self._tally.add(decided)
         if self._labels is not None:
             self._truths.add(decided, [as_truth(value) for value in self._labels.columns(batch)["truth"]])
+        elif self._learned is not None:
+            self._truths.add(decided, [None if one < 0 else bool(one) for one in decided.truth.tolist()])
         self._rejects.add(decided)
         self._display.update(self._tally.rows)
 
     def _summary(self, seconds: float) -> list[str]:
         fold, rows = self._fold, max(1, self._tally.rows)
         lines = self._tally.lines()
-        if self._labels_column is not None:
-            lines += quality_lines(self._truths.figures(), self._labels_column)
+        if self._truth_from is not None:
+            lines += quality_lines(self._truths.figures(), self._truth_from)
+        if self._learned is not None:
+            lines += label_lines(fold.told, fold.waiting, self._learned)
         if fold.placed.unkeyed:
             lines.append(
                 f"{fold.placed.unkeyed:,} rows have no key: a producer would spread these over the partitions by chance"

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from detector.codec.decode import Reject
 from detector.core.batch import Verdict
+from detector.core.labels import LabelTally
 from detector.lab.fold import REJECTED, VERDICTS, DecidedRows, fault
+from detector.lab.labels import FileLabels, Labels
 from detector.lab.quality import average_precision, roc_auc
 from schemas.times import rfc3339_text
 
@@ -119,6 +121,25 @@ def quality_lines(figures: Mapping[str, float], column: str) -> list[str]:
     ]
     if figures["unknown"]:
         lines.append(f"{int(figures['unknown']):,} rows left out: rejected, or {column} says neither 0 nor 1")
+    return lines
+
+
+def label_lines(told: LabelTally, waiting: int, labels: Labels) -> list[str]:
+    """What became of the labels, in words."""
+    counts = f"labels: {told.learned:,} learned"
+    for count, what in (
+        (told.duplicate, "told before"),
+        (told.contradictory, "told otherwise before"),
+        (told.orphan, "of rows no longer remembered (labels.pending_rows_max)"),
+        (waiting, "not yet arrived at the last row"),
+    ):
+        counts += f", {count:,} {what}" if count else ""
+    lines = [counts]
+    if isinstance(labels, FileLabels):
+        if labels.count > labels.found:
+            lines.append(f"{labels.count - labels.found:,} of {labels.count:,} labels name no row that was decided")
+        if labels.unreadable:
+            lines.append(f"{labels.unreadable:,} rows of the labels left out: without id, or saying neither 0 nor 1")
     return lines
 
 

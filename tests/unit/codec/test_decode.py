@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from detector.codec.decode import Decoded, Decoder
 from detector.codec.hashing import hash_text
-from detector.core.spec import KEY_ROLES, Decision, Spec
+from detector.core.spec import KEY_ROLES, Decision, Labels, Spec
 from schemas.dead_letter import RejectReason
 from schemas.mapping import Mapping
 
@@ -35,6 +36,24 @@ def decode(
     payloads = [item if item is None or isinstance(item, bytes) else json.dumps(item).encode() for item in documents]
     times = np.full(len(payloads), record_time_ms)
     return Decoder(mapping, spec_of(mapping, keys)).decode(payloads, np.arange(100, 100 + len(payloads)), times)
+
+
+def test_identities_are_what_a_label_calls_the_transactions() -> None:
+    mapping = Mapping()
+    spec = replace(spec_of(mapping, ("card",)), labels=Labels())
+    nameless = Mapping(fields={"event_time": "event_time", "transaction_id": "id"})
+    payloads = [json.dumps(row).encode() for row in ({"event_time": TIME_MS}, {"event_time": TIME_MS, "id": 17})]
+    found = Decoder(nameless, replace(spec, keys=()), "pay").decode(
+        [b"broken", *payloads], np.arange(5, 8), np.full(3, -1), np.array([0, 2, 1])
+    )
+    assert found.batch.identity.tolist() == [hash_text("pay-2-6"), hash_text("17")]
+    named = Decoder(mapping, spec).decode([json.dumps(VALID).encode()], np.arange(1), np.full(1, -1), 3)
+    assert named.batch.identity.tolist() == [hash_text("t-1")]
+    without = Decoder(Mapping(fields={"event_time": "event_time"}), replace(spec, keys=()), "pay")
+    assert without.decode(payloads, np.arange(2), np.full(2, -1), 4).batch.identity.tolist() == [
+        hash_text("pay-4-0"),
+        hash_text("pay-4-1"),
+    ]
 
 
 def test_columns_have_the_shapes_and_types_of_the_contract() -> None:

@@ -1,0 +1,174 @@
+"""Late labels of a replay: where they come from, and when each is learned.
+
+Laws: a label is learned after its transaction, and before the first transaction of its partition whose event time is at
+or after the first whole `interval_ms` that is not before the label's own event time (*prequential*: never sooner). What
+is learned when depends on the rows and the labels alone, not on how the file is cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.codec.hashing import hash_columns
+from detector.core.labels import LabelBatch
+from detector.lab.errors import InputStopped, WrongUsage
+from schemas.files import payloads, text_columns
+from schemas.mapping import Mapping
+from schemas.members import Members, as_key, as_truth
+from schemas.times import rfc3339_ms
+
+UNKNOWN = -1
+ID_COLUMN, TRUTH_COLUMN, TIME_COLUMN = "transaction_id", "is_fraud", "event_time"
+
+
+@dataclass(slots=True)
+class Told:
+    """k labels of a batch's rows: `row` int64 (k,), ascending; `is_fraud` bool (k,); `event_time_ms` int64 (k,)."""
+
+    row: NDArray[np.int64]
+    is_fraud: NDArray[np.bool_]
+    event_time_ms: NDArray[np.int64]
+
+
+class Labels(Protocol):
+    """What the rows turn out to be."""
+
+    def of(self, payloads: Sequence[bytes], identity: NDArray[np.uint64], event_time_ms: NDArray[np.int64]) -> Told:
+        """The labels of some rows, one array entry a row in each argument."""
+        ...
+
+
+class ColumnLabels:
+    """The truth stands in the rows themselves, and is known `delay_ms` after them."""
+
+    def __init__(self, path: str, delay_ms: int) -> None:
+        self._truth = Members({"truth": path})
+        self._delay_ms = delay_ms
+
+    def of(self, payloads: Sequence[bytes], identity: NDArray[np.uint64], event_time_ms: NDArray[np.int64]) -> Told:
+        """One label a row of known truth."""
+        truth = [as_truth(value) for value in self._truth.columns(payloads)["truth"]]
+        row = np.array([index for index, one in enumerate(truth) if one is not None], np.int64)
+        is_fraud = np.array([one for one in truth if one is not None], np.bool_)
+        return Told(row, is_fraud, event_time_ms[row] + self._delay_ms)
+
+
+class FileLabels:
+    """A file of labels, held in memory: some 17 bytes each. `found` and `unreadable` count what it holds.
+
+    Each row names a transaction (`transaction_id`, or the input's own name of it) and its truth (`is_fraud`, or
+    `truth_column`; 1 or true is fraud). It arrives at its `event_time` (epoch milliseconds, or RFC 3339), or where the
+    file has none `delay_ms` after its transaction.
+    """
+
+    def __init__(self, path: Path, mapping: Mapping, truth_column: str | None, delay_ms: int | None) -> None:
+        """Raises FileError, InputStopped: no such columns, a time that is none; WrongUsage: neither times nor delay."""
+        self._delay_ms = delay_ms
+        own = mapping.fields.get("transaction_id", ID_COLUMN)
+        members = Members({"id": ID_COLUMN, "own": own, "truth": truth_column or TRUTH_COLUMN, "time": TIME_COLUMN})
+        ids: list[str] = []
+        truths: list[bool] = []
+        times: list[int] = []
+        self.unreadable = 0
+        texts = {*text_columns(mapping), ID_COLUMN}
+        for batch in payloads(path, text_columns=texts):
+            columns = members.columns(batch)
+            for one, other, value, time in zip(
+                *(columns[name] for name in ("id", "own", "truth", "time")), strict=True
+            ):
+                name, truth = as_key(one) or as_key(other), as_truth(value)
+                if name is None or truth is None:
+                    self.unreadable += 1
+                    continue
+                ids.append(name)
+                truths.append(truth)
+                times.append(UNKNOWN if time is None else _time_ms(path, time))
+        if not ids:
+            raise InputStopped(
+                f"{path}: expected labels with {ID_COLUMN} (or {own}) and {truth_column or TRUTH_COLUMN}, found none"
+            )
+        if delay_ms is None and UNKNOWN in times:
+            raise WrongUsage(
+                f"--labels {path}: expected {TIME_COLUMN} in each label, or --label-delay for those without"
+            )
+        identity = hash_columns([ids])[0]
+        order = np.argsort(identity, kind="stable")
+        self.count = len(ids)
+        self.found = 0
+        self._identity = identity[order]
+        self._is_fraud, self._time_ms = np.array(truths, np.bool_)[order], np.array(times, np.int64)[order]
+
+    def of(self, payloads: Sequence[bytes], identity: NDArray[np.uint64], event_time_ms: NDArray[np.int64]) -> Told:
+        """All labels that name the rows."""
+        first = np.searchsorted(self._identity, identity, "left")
+        count = np.searchsorted(self._identity, identity, "right") - first
+        row = np.repeat(np.arange(len(identity)), count)
+        at = np.repeat(first - np.cumsum(count) + count, count) + np.arange(len(row))
+        time_ms = self._time_ms[at]
+        time_ms = np.where(time_ms == UNKNOWN, event_time_ms[row] + (self._delay_ms or 0), time_ms)
+        self.found += len(row)
+        return Told(row, self._is_fraud[at], time_ms)
+
+
+def _time_ms(path: Path, value: Any) -> int:
+    try:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        return rfc3339_ms(value)
+    except (TypeError, ValueError):
+        raise InputStopped(
+            f"{path}: expected {TIME_COLUMN} in epoch milliseconds or as 2024-03-01T12:30:00Z, found something else"
+        ) from None
+
+
+class Schedule:
+    """Labels of one partition that wait for their time, in buckets of `interval_ms` of event time."""
+
+    def __init__(self, interval_ms: int) -> None:
+        self._interval_ms = interval_ms
+        self._waiting: dict[int, list[LabelBatch]] = {}
+        self._newest_ms = 0
+        self.learned = 0
+
+    def segments(self, event_time_ms: NDArray[np.int64]) -> Iterator[tuple[int, int, LabelBatch | None]]:
+        """(start, stop, labels to learn before it) of the rows: no label falls due inside a segment.
+
+        Labels may be put in between two segments.
+        """
+        newest_ms = np.maximum(np.maximum.accumulate(event_time_ms), self._newest_ms)
+        bucket = newest_ms // self._interval_ms
+        starts = [0, *(np.flatnonzero(np.diff(bucket)) + 1).tolist()]
+        if not len(bucket):
+            return
+        for start, stop in zip(starts, [*starts[1:], len(bucket)], strict=True):
+            yield start, stop, self._due(int(bucket[start]))
+        self._newest_ms = int(newest_ms[-1])
+
+    def put(self, labels: LabelBatch) -> None:
+        """Labels that arrive at their own event time."""
+        bucket = -(-labels.event_time_ms // self._interval_ms)
+        for one in np.unique(bucket).tolist():
+            rows = bucket == one
+            part = LabelBatch(labels.identity[rows], labels.is_fraud[rows], labels.event_time_ms[rows])
+            self._waiting.setdefault(one, []).append(part)
+
+    def _due(self, bucket: int) -> LabelBatch | None:
+        due = [part for one in sorted(self._waiting) if one <= bucket for part in self._waiting.pop(one)]
+        if not due:
+            return None
+        names = ("identity", "is_fraud", "event_time_ms")
+        identity, is_fraud, time_ms = (np.concatenate([getattr(part, name) for part in due]) for name in names)
+        order = np.argsort(time_ms, kind="stable")
+        self.learned += len(order)
+        return LabelBatch(identity[order], is_fraud[order], time_ms[order])
+
+    @property
+    def waiting(self) -> int:
+        """Labels whose time has not come."""
+        return sum(len(part) for parts in self._waiting.values() for part in parts)

@@ -1,0 +1,211 @@
+"""Late labels: what they do to counts, features, the pending store and the head; first the plain, then the odd ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.core.batch import TransactionBatch
+from detector.core.labels import PRIOR_LABELS, LabelBatch, LabelTally, label_gauges, learn_labels
+from detector.core.operator import step
+from detector.core.spec import Decision, Entity, HalfSpaceTrees, Labels, Spec, default_model_features, parse_feature
+from detector.core.state import TaskState, gauges, new_state
+from tests.streams import DAY, HOUR, START_MS, examples
+
+NAMES = ("amount", "card.fraud_count.1d", "card.fraud_rate.1d", "card.fraud_count.7d", "card.fraud_rate.30d")
+SPEC = Spec(
+    keys=("card",),
+    numeric=(),
+    entities=(Entity("card", "card"),),
+    features=tuple(parse_feature(name) for name in NAMES),
+    members=(HalfSpaceTrees(3, 3, 64),),
+    decision=Decision(None),
+    labels=Labels(pending_rows_max=64),
+)
+
+
+def rows(time_ms: list[int], card: list[int], first: int = 1, amount: list[float] | None = None) -> TransactionBatch:
+    """Transactions named `first`, `first` + 1 …"""
+    n = len(time_ms)
+    nowhere = np.full(n, np.nan)
+    return TransactionBatch(
+        np.arange(first, first + n),
+        np.array(time_ms, np.int64),
+        np.full(n, 10.0) if amount is None else np.array(amount),
+        np.array([card], np.uint64) << np.uint64(20),
+        nowhere,
+        nowhere,
+        np.empty((0, n)),
+        np.arange(first, first + n).astype(np.uint64) << np.uint64(33),
+    )
+
+
+def labels(told: list[tuple[int, bool, int]]) -> LabelBatch:
+    """(transaction, fraud, arrival in ms)."""
+    number, fraud, time_ms = zip(*told, strict=True)
+    return LabelBatch(
+        np.array(number, np.uint64) << np.uint64(33), np.array(fraud, np.bool_), np.array(time_ms, np.int64)
+    )
+
+
+def seen(state: TaskState, time_ms: int, card: int, number: int = 1_000_000) -> dict[str, float]:
+    """The features of a transaction of `card` at that time."""
+    found = step(SPEC, state, rows([time_ms], [card], number)).features[0]
+    return dict(zip(NAMES, found.tolist(), strict=True))
+
+
+def test_a_label_counts_for_its_entity_from_its_arrival_on() -> None:
+    state = new_state(SPEC)
+    step(SPEC, state, rows([START_MS, START_MS + 1], [1, 2]))
+    arrival = START_MS + 3 * HOUR
+    assert learn_labels(SPEC, state, labels([(1, True, arrival), (2, False, arrival)])) == LabelTally(learned=2)
+    before = seen(state, arrival - 2 * HOUR, 1)
+    assert before["card.fraud_count.7d"] == 0.0
+    after = seen(state, arrival + HOUR, 1, 7)
+    assert (after["card.fraud_count.1d"], after["card.fraud_count.7d"]) == (1.0, 1.0)
+    assert after["card.fraud_rate.1d"] == (1 + PRIOR_LABELS * 0.5) / (1 + PRIOR_LABELS)
+    genuine = seen(state, arrival + HOUR, 2, 8)
+    assert genuine["card.fraud_count.7d"] == 0.0
+    assert genuine["card.fraud_rate.1d"] == PRIOR_LABELS * 0.5 / (1 + PRIOR_LABELS)
+    assert seen(state, arrival + HOUR, 3, 9)["card.fraud_rate.30d"] == 0.5  # never labelled: the stream's own rate
+    assert np.isnan(seen(state, arrival + HOUR, 0, 10)["card.fraud_count.1d"])
+    later = seen(state, arrival + 3 * DAY, 1, 11)
+    assert (later["card.fraud_count.1d"], later["card.fraud_count.7d"]) == (0.0, 1.0)
+
+
+def test_duplicates_and_orphans_change_nothing() -> None:
+    state = new_state(SPEC)
+    step(SPEC, state, rows([START_MS], [1]))
+    told = labels([(1, True, START_MS + HOUR), (1, True, START_MS + HOUR), (99, True, START_MS + HOUR)])
+    assert learn_labels(SPEC, state, told) == LabelTally(learned=1, duplicate=1, orphan=1)
+    assert learn_labels(SPEC, state, told) == LabelTally(duplicate=2, orphan=1)
+    assert seen(state, START_MS + 2 * HOUR, 1)["card.fraud_count.1d"] == 1.0
+    figures = gauges(SPEC, state)
+    assert figures["labels_duplicate"] == 3.0
+    assert figures["labels_orphan"] == 2.0
+    assert figures["labelled_frauds"] == 1.0
+
+
+def test_the_last_word_wins() -> None:
+    state = new_state(SPEC)
+    step(SPEC, state, rows([START_MS, START_MS, START_MS], [1, 1, 1]))
+    learn_labels(SPEC, state, labels([(1, True, START_MS + HOUR), (2, True, START_MS + 9 * HOUR)]))
+    tally = learn_labels(SPEC, state, labels([(1, False, START_MS + 20 * HOUR)]))
+    assert tally == LabelTally(contradictory=1)
+    assert seen(state, START_MS + 21 * HOUR, 1)["card.fraud_count.1d"] == 1.0
+    # what is corrected is the count of the first label's hour, so that both windows stay right when it has left one
+    late = seen(state, START_MS + 28 * HOUR, 1, 7)
+    assert (late["card.fraud_count.1d"], late["card.fraud_count.7d"]) == (1.0, 1.0)
+    assert learn_labels(SPEC, state, labels([(1, True, START_MS + 29 * HOUR)])) == LabelTally(contradictory=1)
+    again = seen(state, START_MS + 30 * HOUR, 1, 8)
+    assert (again["card.fraud_count.1d"], again["card.fraud_count.7d"]) == (1.0, 2.0)
+    assert label_gauges(SPEC, state.labels)["labelled_frauds"] == 2.0
+
+
+def test_a_row_that_left_the_store_is_an_orphan_and_a_repeated_name_is_the_newest_row() -> None:
+    state = new_state(SPEC)
+    step(SPEC, state, rows([START_MS] * 64, [1] * 64))
+    assert learn_labels(SPEC, state, labels([(1, True, START_MS)])) == LabelTally(learned=1)
+    step(SPEC, state, rows([START_MS], [2], 65))
+    assert learn_labels(SPEC, state, labels([(1, True, START_MS), (2, True, START_MS)])) == LabelTally(
+        learned=1, orphan=1
+    )
+    step(SPEC, state, rows([START_MS], [3], 64))  # the name of a row of card 1
+    learn_labels(SPEC, state, labels([(64, True, START_MS)]))
+    assert seen(state, START_MS + HOUR, 3)["card.fraud_count.1d"] == 1.0
+
+
+def test_a_label_from_long_ago_counts_at_the_watermark() -> None:
+    state = new_state(SPEC)
+    step(SPEC, state, rows([START_MS, START_MS + 10 * DAY], [1, 2]))
+    learn_labels(SPEC, state, labels([(1, True, START_MS + HOUR)]))
+    assert seen(state, START_MS + 10 * DAY, 1)["card.fraud_count.1d"] == 1.0
+
+
+def test_a_spec_without_labels_takes_none() -> None:
+    from dataclasses import replace
+
+    plain = replace(SPEC, labels=None, features=SPEC.features[:1])
+    with pytest.raises(ValueError, match=r"labels\.enabled"):
+        learn_labels(plain, new_state(plain), labels([(1, True, START_MS)]))
+
+
+def test_models_do_not_look_at_what_labels_tell() -> None:
+    assert default_model_features(SPEC.features) == ("amount",)
+    only_labels = (*SPEC.features[1:], parse_feature("hour"))
+    assert default_model_features(only_labels) == ("hour",)
+
+
+@examples(100, 15)
+@given(
+    st.lists(st.tuples(st.integers(0, 5 * DAY), st.integers(0, 50 * HOUR), st.booleans()), max_size=60),
+    st.lists(st.integers(0, 59), max_size=15),
+)
+def test_label_features_against_a_list(told: list[tuple[int, int, bool]], flips: list[int]) -> None:
+    """One card: counts lie between those of the window and of one that is longer by a cell."""
+    told = sorted(told)
+    state = new_state(SPEC)
+    truth: dict[int, tuple[int, bool]] = {}
+    events = [(at, 0, number, fraud, delay) for number, (at, delay, fraud) in enumerate(told, 1)]
+    events += [(at + delay, 1, number, fraud, 0) for number, (at, delay, fraud) in enumerate(told, 1)]
+    newest = START_MS
+    flipped = set(flips)
+    for at, what, number, fraud, _ in sorted(events):
+        if what == 0:
+            newest = START_MS + at
+            found = dict(zip(NAMES, step(SPEC, state, rows([newest], [1], number)).features[0].tolist(), strict=True))
+            frauds = sum(is_fraud for _, is_fraud in truth.values())
+            prior = frauds / len(truth) if truth else 0.0
+            for window, days, cell_ms in (("1d", 1, HOUR), ("7d", 7, 6 * HOUR), ("30d", 30, 24 * HOUR)):
+                inside = [one for when, one in truth.values() if newest - days * DAY + 1000 < when <= newest]
+                around = [one for when, one in truth.values() if newest - days * DAY - cell_ms - 2000 < when <= newest]
+                count, rate = found.get(f"card.fraud_count.{window}"), found.get(f"card.fraud_rate.{window}")
+                if count is not None:
+                    assert sum(inside) <= count <= sum(around)
+                if rate is not None and inside == around:
+                    assert rate == pytest.approx((sum(inside) + PRIOR_LABELS * prior) / (len(inside) + PRIOR_LABELS))
+        else:
+            arrival = max(START_MS + at, newest - SPEC.allowed_lateness_ms)
+            tally = learn_labels(SPEC, state, labels([(number, fraud, START_MS + at)]))
+            if number <= 64 and tally.learned:
+                truth[number] = (arrival, fraud)
+            if number in flipped and tally.learned:
+                assert learn_labels(SPEC, state, labels([(number, not fraud, START_MS + at)])).contradictory == 1
+                truth[number] = (arrival, not fraud)
+
+
+def test_the_head_learns_what_labels_tell_and_weighs_by_frauds() -> None:
+    """Frauds of ordinary amounts, which no anomaly sees: with labels they stand out, without they do not."""
+    random = np.random.RandomState(3)
+    n = 6_000
+    fraud = random.random_sample(n) < 0.02
+    amount = np.where(fraud, random.normal(50.0, 0.5, n), np.exp(random.normal(4.0, 0.6, n)))
+    spec = replace_labels(pending_rows_max=4_096)
+    risk = {}
+    for told in (True, False):
+        state = new_state(spec)
+        found = []
+        for start in range(0, n, 100):
+            part = slice(start, start + 100)
+            batch = rows(
+                [START_MS + HOUR * start] * 100, random.randint(1, 9, 100).tolist(), start + 1, amount[part].tolist()
+            )
+            found.append(step(spec, state, batch).risk)
+            if told:
+                number = range(start + 1, start + 101)
+                tell = [(one, bool(fraud[one - 1]), START_MS + HOUR * start) for one in number]
+                learn_labels(spec, state, labels(tell))
+        risk[told] = np.concatenate(found)[n // 2 :]
+        weight = label_gauges(spec, state.labels)["head_weight"]
+        assert weight == (pytest.approx(fraud.sum() / (fraud.sum() + 50.0)) if told else 0.0)
+    late = fraud[n // 2 :]
+    assert np.median(risk[True][late]) > 950.0
+    assert np.median(risk[False][late]) < 700.0
+
+
+def replace_labels(**changes: float) -> Spec:
+    from dataclasses import replace
+
+    return replace(SPEC, labels=Labels(**changes))
