@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detector.core import budget
 from detector.core.pending import FRAUD, UNKNOWN, Pending
 from detector.core.spec import Labels
 
@@ -105,18 +106,18 @@ def scale(values: NDArray[np.float32], arrays: Arrays, column: int) -> None:
 def learn(
     labels: Labels, arrays: Arrays, pending: Pending, slot: NDArray[np.int64], is_fraud: NDArray[np.bool_]
 ) -> None:
-    """Learn labelled rows, one after the other."""
+    """Learn labelled rows, one after the other; of genuine ones those that their identity chooses."""
+    taken = is_fraud | (budget.tie_breaks(pending.identity[slot].view(np.int64), 0) < labels.genuine_share)
+    arrays["counter"][STALE] += len(slot)
+    arrays["counter"][TAKEN] += np.count_nonzero(taken)
     learn_kernel(
         pending.inputs,
-        pending.identity,
-        slot,
-        is_fraud,
-        labels.genuine_share,
+        slot[taken],
+        is_fraud[taken],
         labels.fraud_weight,
         labels.learning_rate,
         _model(arrays),
         arrays["memory"],
-        arrays["counter"],
     )
 
 
@@ -224,15 +225,6 @@ def logit_kernel(inputs, model, logit):
 
 
 @njit(cache=True, nogil=True)
-def taken_kernel(identity, share):
-    """Whether a genuine row is learned: by its identity, so that a restart learns the same ones."""
-    z = (identity ^ (identity >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return np.float64(z >> np.uint64(11)) * 2.0**-53 < share
-
-
-@njit(cache=True, nogil=True)
 def step_kernel(weight, memory, gradient, rate):
     """One AdaGrad step: the weight and the sum of squared gradients after it."""
     memory += gradient * gradient
@@ -240,15 +232,11 @@ def step_kernel(weight, memory, gradient, rate):
 
 
 @njit(cache=True, nogil=True)
-def learn_kernel(inputs, identity, slot, is_fraud, share, fraud_weight, rate, model, memory, counter):
+def learn_kernel(inputs, slot, is_fraud, fraud_weight, rate, model, memory):
     """Stochastic gradient descent on the logistic loss, a row a step."""
     center, width, edges, weight, bias = model
     for i in range(len(slot)):
         row = slot[i]
-        counter[STALE] += 1
-        if not is_fraud[i] and not taken_kernel(identity[row], share):
-            continue
-        counter[TAKEN] += 1
         z = bias[BIAS]
         for m in range(inputs.shape[1]):
             value = inputs[row, m]

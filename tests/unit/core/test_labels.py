@@ -12,7 +12,7 @@ from detector.core.labels import PRIOR_LABELS, LabelBatch, LabelTally, label_gau
 from detector.core.operator import step
 from detector.core.spec import Decision, Entity, HalfSpaceTrees, Labels, Spec, default_model_features, parse_feature
 from detector.core.state import TaskState, gauges, new_state
-from tests.streams import DAY, HOUR, START_MS, examples
+from tests.streams import DAY, HOUR, START_MS, WITHOUT_JIT, examples
 
 NAMES = ("amount", "card.fraud_count.1d", "card.fraud_rate.1d", "card.fraud_count.7d", "card.fraud_rate.30d")
 SPEC = Spec(
@@ -176,6 +176,7 @@ def test_label_features_against_a_list(told: list[tuple[int, int, bool]], flips:
                 truth[number] = (arrival, not fraud)
 
 
+@pytest.mark.skipif(WITHOUT_JIT, reason="six thousand rows take a minute and a half without")
 def test_the_head_learns_what_labels_tell_and_weighs_by_frauds() -> None:
     """Frauds of ordinary amounts, which no anomaly sees: with labels they stand out, without they do not."""
     random = np.random.RandomState(3)

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[3]
 TESTS = (
     *(f"tests/property/test_law_{law}.py" for law in ("cut_invariance", "prequential", "round_trip")),
     *(f"tests/property/test_law_{law}.py" for law in ("restore_replay", "mass_adds")),
+    "tests/property/test_laws_with_labels.py",
+    "tests/unit/core/test_labels.py",
     "tests/parity",
     *(
         f"tests/unit/core/test_{name}.py"
