@@ -116,6 +116,9 @@ def compared(feature: Feature, item: ReasonEvidence, text: Callable[[float], str
     if counts and item.value == int(item.value) and high < WHOLE_MAX:
         # of a bin that holds whole numbers the lower edge is the number
         low, high = math.floor(low), math.floor(high)
+        if item.rarity <= RARITY_MAX and item.value <= high <= 1.125 * item.value:
+            high = item.value - 1  # the range ends in the value's own bin, and of the value it is said that it is rare
+            low = min(low, high)
     usual = f"usually {text(low)}" if text(low) == text(high) else f"usually {text(low)} to {text(high)}"
     if item.rarity > RARITY_MAX:
         unusual = "unusual by itself" if SIDE.get(feature.kind) == EITHER else "unusually high by itself"

@@ -305,6 +305,11 @@ def test_whole_numbers_have_whole_ranges() -> None:
     feature = next(index for index, feature in enumerate(spec.features) if feature.kind.name == "COUNT")
     item = ReasonEvidence(feature, 4.0, NAN, 0.01, 1.01, 2.12)
     assert "(usually 1 to 2)" in sentences(spec, (item,), 10.0)[0].text
+    for high, told in ((4.2, "(usually 1 to 3)"), (3.9, "(usually 1 to 3)")):
+        assert told in sentences(spec, (replace(item, typical_high=high),), 10.0)[0].text
+    once = replace(item, value=1.0, typical_low=0.0, typical_high=1.1)
+    assert "(usually 0)" in sentences(spec, (once,), 10.0)[0].text
+    assert "(usually 0 to 1)" in sentences(spec, (replace(once, rarity=0.2),), 10.0)[0].text
 
 
 def test_no_alert_is_without_a_reason() -> None:
