@@ -7,6 +7,7 @@ import pytest
 
 from detector.core import credit, profile
 from detector.core.explain import explain, sides_of
+from tests.bench import explain_bench
 from tests.streams import EVERYTHING, features_of
 
 NAMES = ("card.count.1h", "card.count.24h", "card.count.7d", "amount")
@@ -91,3 +92,10 @@ def test_members_give_credit_in_proportion_to_their_part_of_the_fused_score() ->
     assert given.tolist() == pytest.approx([2.0, 2.0 + 2.0, 6.0])  # the third finds the row no odder than usual
     assert not credit.fused(credits, np.zeros(3)).any()
     assert not credit.fused(np.zeros((2, 3)), np.ones(2)).any()
+
+
+def test_the_bench_of_explanations_runs() -> None:
+    found = explain_bench.figures(times=1)
+    assert found["total"] == pytest.approx(sum(value for name, value in found.items() if name != "total"))
+    assert {"half_space_trees", "reasons", "sentences"} < found.keys()
+    assert all(value > 0.0 for value in found.values())
