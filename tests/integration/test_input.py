@@ -167,3 +167,5 @@ def test_the_journal_speaks_of_every_commit(kafka: str, topic_names: dict[str, s
         assert offsets == sorted(offsets)
         assert offsets[-1] == 1_000
         assert {record["task"] for record in records} == {partition}
+        assert not any({"labels_origin", "cuts", "merged"} & record.keys() for record in records), "no labels are read"
+    assert topic_names["labels"] not in support.admin(kafka).list_topics(timeout=10).topics

@@ -6,12 +6,12 @@ be on the topic is worked out from both logs and the cuts that the journal tells
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -23,7 +23,12 @@ from tests.integration.process import Detector
 from tests.integration.truth import assert_alerts, labels_settled, read_cuts, read_log, wait_settled
 
 OFTEN = {"enabled": True, "interval_ms": 30}
+QUICK = {"session_timeout_ms": 3_000}  # a killed one is missed sooner
 PARTITIONS = 2
+
+
+def labelled(kafka: str, names: dict[str, str], **options: Any) -> Detector:
+    return Detector(kafka, names, labels=OFTEN, kafka=QUICK, **options)
 
 
 def make_inputs(kafka: str, names: dict[str, str], partitions: int = 1) -> None:
@@ -87,24 +92,24 @@ def test_law_exactly_once_under_kill_with_labels(kafka: str, topic_names: dict[s
     make_inputs(kafka, topic_names, PARTITIONS)
     often = {"interval_s": 1, "interval_rows": 1_000}
     with flow(kafka, topic_names, seed=3):
-        with Detector(kafka, topic_names, labels=OFTEN) as first:
+        with labelled(kafka, topic_names) as first:
             first.ready()
-            time.sleep(1)
+            time.sleep(2)
             first.kill()
         with ExitStack() as stack:
-            pair = [stack.enter_context(Detector(kafka, topic_names, labels=OFTEN, snapshots=often)) for _ in range(2)]
+            pair = [stack.enter_context(labelled(kafka, topic_names, snapshots=often)) for _ in range(2)]
             for one in pair:
                 one.ready()
             time.sleep(1 + chance.uniform(0, 1))
             pair[0].kill()
-            time.sleep(chance.uniform(0, 1))
+            time.sleep(1 + chance.uniform(0, 1))
             pair[1].kill()
-    with Detector(kafka, topic_names, labels=OFTEN, snapshots=often) as last:
+    with labelled(kafka, topic_names, snapshots=often) as last:
         wait_settled(kafka, topic_names)
         wait_labels(kafka, topic_names)
         assert last.stop() == 0
     cuts = read_cuts(kafka, topic_names)
-    assert all(len({offset for offset, _ in cuts[part]}) > 10 for part in range(PARTITIONS)), "labels came in between"
+    assert all(len({offset for offset, _ in cuts[part]}) > 5 for part in range(PARTITIONS)), "labels came in between"
     assert_alerts(kafka, topic_names, labels=True)
     assert_rejects_once(kafka, topic_names)
 
@@ -120,7 +125,7 @@ def test_a_backlog_of_both_goes_in_by_event_time(kafka: str, topic_names: dict[s
         outcomes = ("learned", "duplicate", "contradictory", "orphan")
         return {outcome: detector.metric(f'detector_labels_total{{outcome="{outcome}"}}') for outcome in outcomes}
 
-    with Detector(kafka, topic_names, labels=OFTEN) as detector:
+    with labelled(kafka, topic_names) as detector:
         wait_settled(kafka, topic_names)
         wait_labels(kafka, topic_names)
         assert told(detector) == {"learned": 500, "duplicate": 0, "contradictory": 0, "orphan": 0}
@@ -132,7 +137,7 @@ def test_a_backlog_of_both_goes_in_by_event_time(kafka: str, topic_names: dict[s
         support.wait_for(lambda: detector.metric('detector_labels_lag_records{partition="0"}') == 0, 10, "no lag")
         detector.kill()
     support.produce(kafka, topic_names["transactions"], numbers(100, 2_000))
-    with Detector(kafka, topic_names, labels=OFTEN) as detector:
+    with labelled(kafka, topic_names) as detector:
         wait_settled(kafka, topic_names)
         assert sum(told(detector).values()) == 0, "what was counted is not counted again"
         assert detector.stop() == 0
@@ -144,7 +149,7 @@ def test_labels_in_a_transaction_that_must_be_aborted(kafka: str, topic_names: d
     """The dead letter of a label is refused by the broker: the task goes back, and reads its labels again."""
     make_inputs(kafka, topic_names)
     support.produce(kafka, topic_names["transactions"], numbers(500))
-    with Detector(kafka, topic_names, labels=OFTEN) as detector:
+    with labelled(kafka, topic_names) as detector:
         wait_settled(kafka, topic_names)
         support.alter_topic(kafka, topic_names["dead_letters"], {"max.message.bytes": "2000"})
         bad = random.Random(1).randbytes(5_000)  # not to be compressed below the limit
@@ -165,19 +170,19 @@ def test_a_rebuild_folds_labels_by_event_time(kafka: str, topic_names: dict[str,
     """And what it did is done again by a restore, though no snapshot holds it."""
     make_inputs(kafka, topic_names)
     support.produce(kafka, topic_names["transactions"], numbers(1_000))
-    with Detector(kafka, topic_names) as detector:  # without labels
+    with Detector(kafka, topic_names, kafka=QUICK) as detector:  # without labels
         wait_settled(kafka, topic_names)
         detector.kill()
     old = [label_of(value, value % 2 == 0) for value in range(0, 900, 3)]
     ahead = [label_of(value, True) for value in (900, 5, 2_000, 1_500, 7)]
     support.produce(kafka, topic_names["labels"], [*old, *ahead])
-    with Detector(kafka, topic_names, labels=OFTEN, state_fingerprint="state-2", rebuild=True) as detector:
+    with labelled(kafka, topic_names, state_fingerprint="state-2", rebuild=True) as detector:
         support.produce(kafka, topic_names["transactions"], numbers(500, 1_000))
         wait_settled(kafka, topic_names)
         wait_labels(kafka, topic_names)
         detector.kill()
     support.produce(kafka, topic_names["transactions"], numbers(500, 1_500))
-    with Detector(kafka, topic_names, labels=OFTEN, state_fingerprint="state-2") as detector:
+    with labelled(kafka, topic_names, state_fingerprint="state-2") as detector:
         wait_settled(kafka, topic_names)
         assert detector.events("task restored")[0]["snapshot"] is None
         assert detector.stop() == 0
@@ -189,17 +194,17 @@ def test_labels_that_are_gone_end_with_65(kafka: str, topic_names: dict[str, str
     make_inputs(kafka, topic_names)
     support.produce(kafka, topic_names["transactions"], numbers(500))
     support.produce(kafka, topic_names["labels"], [label_of(value, True) for value in range(300)])
-    with Detector(kafka, topic_names, labels=OFTEN) as detector:
+    with labelled(kafka, topic_names) as detector:
         wait_settled(kafka, topic_names)
         wait_labels(kafka, topic_names)
         assert detector.stop() == 0  # with a snapshot
     snapshots = topic_names["application_id"] + ".snapshots"
     support.alter_topic(kafka, snapshots, {"cleanup.policy": "delete"})
     support.delete_records(kafka, snapshots, 0)
-    with Detector(kafka, topic_names, labels=OFTEN) as detector:
+    with labelled(kafka, topic_names) as detector:
         assert detector.ends() == 65
         assert "--rebuild" in detector.log
-    with Detector(kafka, topic_names, labels=OFTEN, rebuild=True) as detector:
+    with labelled(kafka, topic_names, rebuild=True) as detector:
         detector.ready()
         support.produce(kafka, topic_names["transactions"], numbers(500, 500))
         wait_settled(kafka, topic_names)
@@ -207,7 +212,7 @@ def test_labels_that_are_gone_end_with_65(kafka: str, topic_names: dict[str, str
     assert_alerts(kafka, topic_names, labels=True, since=500)
     support.produce(kafka, topic_names["labels"], [label_of(value, True) for value in range(300, 310)])
     support.delete_records(kafka, topic_names["labels"], 0, before=305)
-    with Detector(kafka, topic_names, labels=OFTEN) as detector:
+    with labelled(kafka, topic_names) as detector:
         assert detector.ends() == 65
         assert topic_names["labels"] in detector.log
         assert "--rebuild" in detector.log
@@ -223,19 +228,7 @@ def test_labels_that_cannot_be_joined_end_with_78(
 ) -> None:
     support.create_topics(kafka, [topic_names["transactions"]], partitions)
     support.create_topics(kafka, [topic_names["labels"]], 2, config)
-    with Detector(kafka, topic_names, labels=OFTEN) as detector:
+    with labelled(kafka, topic_names) as detector:
         assert detector.ends() == 78
         assert f"expected topic {topic_names['labels']}" in detector.log
         assert told in detector.log
-
-
-def test_without_labels_the_journal_says_nothing_of_them(kafka: str, topic_names: dict[str, str]) -> None:
-    """No topic of labels is needed, or made."""
-    support.create_topics(kafka, [topic_names["transactions"]], 1)
-    support.produce(kafka, topic_names["transactions"], numbers(100))
-    with Detector(kafka, topic_names) as detector:
-        wait_settled(kafka, topic_names)
-        assert detector.stop() == 0
-    for record in support.read_topic(kafka, topic_names["application_id"] + ".journal"):
-        assert not {"labels_origin", "cuts", "merged"} & json.loads(record.value or b"").keys()
-    assert topic_names["labels"] not in support.admin(kafka).list_topics(timeout=10).topics
