@@ -9,7 +9,8 @@ that all transactions are decided which were in the log a moment after the label
 transactions in step while a backlog of both is worked off; the second lets a label in at once where there is none. So
 no label overtakes a transaction that was written before it, unless its own event time is the earlier one.
 
-It goes in at a commit boundary, before the next transactions, and each task is seen to once in an interval.
+It goes in at a commit boundary, before the next transactions, and each task is seen to once in an interval. While a
+backlog is worked off an interval of the clock spans much event time: labels are then late by that, never early.
 """
 
 from __future__ import annotations

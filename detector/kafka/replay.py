@@ -5,8 +5,8 @@ which they went in the first time, one call a cut, all labels of the cut at once
 
 A rebuild has no cuts to go by. It merges both logs by event time: a label goes in before the first transaction, in log
 order, whose event time is at or after the label's, and never before a label that precedes it in its own log. This
-depends on the two logs alone, and is how `detector replay` does it; the journal notes how far it went, so that a
-restore can do it again.
+depends on the two logs alone, and the journal notes how far it went, so that a restore can do it again. (`detector
+replay` goes by event time too, yet lets labels in at whole intervals only; here a changed setting must change nothing.)
 """
 
 from __future__ import annotations
