@@ -18,7 +18,16 @@ from numba import config
 from detector.codec.snapshot import snapshot
 from detector.core.batch import DecisionBatch, TransactionBatch
 from detector.core.operator import step
-from detector.core.spec import Decision, Entity, HalfSpaceTrees, Spec, default_features, parse_feature
+from detector.core.spec import (
+    Decision,
+    Entity,
+    HalfSpaceTrees,
+    IsolationForest,
+    ProjectionHistograms,
+    Spec,
+    default_features,
+    parse_feature,
+)
 from detector.core.state import TaskState, new_state
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
@@ -66,6 +75,12 @@ MORE_FEATURES = (
     *("terminal.amount_to_max.7d", "terminal.count.90s", "device.speed_kmh", "device.new.card", "merchant.new.country"),
 )
 SMALL = HalfSpaceTrees(trees=3, height=3, window_rows=9)
+EVERY_MEMBER = (
+    SMALL,
+    IsolationForest(trees=4, sample_rows=8, rebuild_rows=5, pivot_rows=9, weight=0.5),
+    ProjectionHistograms("range", projections=5, pivot_rows=9),
+    ProjectionHistograms("asinh", projections=5, width=0.5, pivot_rows=14, weight=2.0),
+)
 FREE = Decision(alerts_per_day=1_000_000, alert_risk_min=0.0, review_risk_min=700.0, money_weight=0.5)
 
 
@@ -91,6 +106,7 @@ CARD_ONLY = replace(
 SPECS = {
     "everything": EVERYTHING,
     "two members": replace(CARD_ONLY, members=(SMALL, HalfSpaceTrees(2, 4, 14, ("amount", "card.count.1h"))), seed=7),
+    "every member": replace(CARD_ONLY, members=EVERY_MEMBER, seed=11),
     "no entity": replace(EVERYTHING, keys=(), entities=(), features=features_of("amount", "hour", "numeric.v")),
     "small budget": replace(CARD_ONLY, decision=Decision(20, 100.0, 500.0), partitions=3, allowed_lateness_ms=SECOND),
     "threshold only": replace(CARD_ONLY, decision=Decision(None, 800.0, 600.0), allowed_lateness_ms=40 * DAY),

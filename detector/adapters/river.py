@@ -28,6 +28,9 @@ from detector.core.models import Arrays, Member
 Row = Mapping[base.typing.FeatureName, Any]
 
 
+NO_SAMPLE = np.zeros((0, 0), np.float32)  # half-space trees look at the profile alone
+
+
 class _Streaming(base.AnomalyDetector):
     """A member with the feature profile that it scales by."""
 
@@ -73,7 +76,7 @@ class _Streaming(base.AnomalyDetector):
             self._member.learn(self._arrays, taken, trace, ~late[part])
             profile.learn_kernel(bits[part], late[part], self._counted, self._histogram)
             if self._member.rows_to_pivot(self._arrays) <= 0:
-                self._member.pivot(self._arrays, profile.cumulated(self._histogram))
+                self._member.pivot(self._arrays, profile.cumulated(self._histogram), NO_SAMPLE)
             start += len(taken)
 
     def _score(self, rows: list[Row]) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core.fusion import BINS, below_kernel, count_kernel, halve_kernel
+from detector.core.fusion import BINS, below_kernel, count_kernel, halve_kernel, rank_kernel, tail_share_kernel
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -40,6 +40,7 @@ ELAPSED_MS_MIN = 60_000
 MEMORY_ALERTS = 32.0  # the ranks remember rows for about so many alerts: long enough for the quantile ...
 MEMORY_ROWS_MIN, MEMORY_ROWS_MAX = 1 << 14, 1 << 20  # ... and as short as that allows, to follow the stream
 MEMORY_ROWS = 1 << 18  # without a budget
+STANDING_ROWS = 1 << 20  # what the risk is read from remembers longer than what the budget follows
 LEVEL_MIN, LEVEL_MAX = 0.5, 2.0  # today's rate against the profile's
 
 USUAL_ROWS_MAX = 1 << 16  # the usual amount is a mean of logarithms over about so many rows
@@ -47,8 +48,8 @@ OCTAVES_MAX = 10.0  # an amount counts as at most a thousand times the usual one
 VALUE_BINS_AN_OCTAVE = 32.0
 
 # positions in `clock` int64
-EVENT_MS, DAY, SPENT, ROWS_TODAY, FIRST_MS, ROWS, SCORED, HOUR_ROWS, LATE, PARTITION, VALUED, PRICED = range(12)
-CLOCK = 12
+EVENT_MS, DAY, SPENT, ROWS_TODAY, FIRST_MS, ROWS, SCORED, HOUR_ROWS, LATE, PARTITION, VALUED, PRICED, STOOD = range(13)
+CLOCK = 13
 # positions in `meter` float64: the first 24 are the hour profile, -1 where never seen
 CHANCE, ALLOWED, MEMORY, LOG_GAIN, LOG_AMOUNT = 24, 25, 26, 27, 28
 METER = 29
@@ -197,6 +198,7 @@ def decide_kernel(
     clock,
     meter,
     tree,
+    standing,
     values,
     risk,
     verdict,
@@ -220,10 +222,8 @@ def decide_kernel(
         if not scored:
             continue
         total = clock[SCORED]
-        lower = below_kernel(tree, bins[i])
-        equal = below_kernel(tree, bins[i] + 1) - lower
-        higher = total - lower - equal
-        risk[i] = 1000.0 * (1.0 - (higher + 0.5 * (equal + 1.0)) / (total + 1.0))
+        higher, equal = rank_kernel(tree, total, bins[i])
+        risk[i] = 1000.0 * (1.0 - tail_share_kernel(standing, clock[STOOD], bins[i]))
         if budgeted:
             may_be_out = allowed_kernel(clock, meter, clock[EVENT_MS])
         if risk[i] >= review_risk_min:
@@ -246,6 +246,10 @@ def decide_kernel(
         if not late[i]:
             count_kernel(tree, bins[i], 1)
             clock[SCORED] += 1
+            count_kernel(standing, bins[i], 1)
+            clock[STOOD] += 1
+            if clock[STOOD] >= STANDING_ROWS:
+                clock[STOOD] = halve_kernel(standing)
             if clock[SCORED] >= meter[MEMORY]:
                 clock[SCORED] = halve_kernel(tree)
                 clock[VALUED] = halve_kernel(values)

@@ -14,7 +14,7 @@ import numpy as np
 from detector.core.batch import TransactionBatch
 from detector.core.labels import LabelBatch, learn_labels
 from detector.core.operator import step
-from detector.core.spec import Decision, HalfSpaceTrees, Spec
+from detector.core.spec import Decision, HalfSpaceTrees, IsolationForest, ProjectionHistograms, Spec
 from detector.core.state import from_saved, gauges, new_state, saved_arrays
 
 Progress = Callable[[str, int, int], None]
@@ -23,7 +23,13 @@ ROWS = 400  # past two pivots, so that scoring with equal and with different sca
 
 def compile_kernels(spec: Spec, progress: Progress | None = None) -> None:
     """Run `spec` over made-up rows, telling `progress(what, done, total)`; the rows leave no trace."""
-    members = tuple(replace(member, window_rows=64) for member in spec.members if isinstance(member, HalfSpaceTrees))
+    trees = [replace(member, window_rows=64) for member in spec.members if isinstance(member, HalfSpaceTrees)]
+    others = [
+        replace(member, pivot_rows=64)
+        for member in spec.members
+        if isinstance(member, IsolationForest | ProjectionHistograms)
+    ]
+    members = (*trees, *others) or spec.members
     eager = replace(spec, members=members, decision=Decision(alerts_per_day=86_400, alert_risk_min=0.0))
     state = new_state(eager)
     stages = [("features and models", 0, 4), ("scales and profiles", 4, 200), ("decisions and reasons", 200, ROWS)]

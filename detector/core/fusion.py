@@ -1,7 +1,9 @@
-"""Member scores → risk score 0–1000: where a row stands among the rows before it.
+"""Surprise of the members → one anomaly → risk score 0–1000: where a row stands among the rows before it.
 
 A running distribution of the fused score is kept in integer bins (a Fenwick tree, so a rank costs twelve additions).
 Risk is the share of earlier rows that scored lower, times a thousand: 990 means that one row in a hundred is higher.
+Above 990 a Pareto tail is fitted to what lies below, so that a burst does not use the highest ranks up, and the higher
+score keeps the higher risk even where nothing before it comes near.
 Counts halve once in a while, so the scale follows the stream.
 """
 
@@ -12,6 +14,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 BINS = 4_096  # a power of two, for the Fenwick tree
+NATS_LINEAR, NATS_MAX = 8.0, 30.0  # 1 - exp(-30) leaves room below 1 in 64 bits
+TAIL_SHARE, TAIL_ROWS = (
+    0.01,
+    16,
+)  # with such a share, or so many rows, above it a rank is counted; beyond it is fitted ...
+TAIL_INDEX = 4.0  # ... by a Pareto tail of this index: nearly exponential, and never at an end
+LEAST_SHARE = 1e-12
 BINS_AN_OCTAVE = 64.0  # of 1 - score: a bin is a step of 1 % in the mass that a row shares
 
 
@@ -21,13 +30,17 @@ def score_bins(score: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.minimum((octaves * BINS_AN_OCTAVE).astype(np.int64), BINS - 1)
 
 
-def fuse(score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One score a row from member scores (members, n): the geometric mean of what is left to 1."""
-    if len(score) == 1:
-        only: NDArray[np.float64] = score[0]
-        return only
-    fused: NDArray[np.float64] = 1.0 - np.exp(np.log(np.maximum(1.0 - score, 2.0**-63)).mean(axis=0))
-    return fused
+def fuse(surprise: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One score a row in 0–1, the *anomaly*, from the members' surprise (members, n) in nats: one minus a share.
+
+    The weighted root of the mean square: where members agree it is what they say; a member that is much surprised is
+    heard. Monotone in each; beyond NATS_LINEAR it rises ever slower, so that it never ends.
+    """
+    nats: NDArray[np.float64] = np.sqrt((weight / weight.sum()) @ (surprise * surprise))
+    beyond = np.maximum(nats - NATS_LINEAR, 0.0)
+    room = NATS_MAX - NATS_LINEAR
+    nats = np.minimum(nats, NATS_LINEAR) + room * beyond / (room + beyond)
+    return 1.0 - np.exp(-nats)
 
 
 @njit(cache=True, nogil=True)
@@ -84,3 +97,32 @@ def quantile_bin_kernel(tree, total, share):
 def bin_score(position: int) -> float:
     """The lowest score of a bin: `score_bins` turned round."""
     return float(1.0 - 2.0 ** (-position / BINS_AN_OCTAVE))
+
+
+@njit(cache=True, nogil=True)
+def rank_kernel(tree, total, position):
+    """(rows counted in higher bins, rows in this bin)."""
+    lower = below_kernel(tree, position)
+    equal = below_kernel(tree, position + 1) - lower
+    return total - lower - equal, equal
+
+
+@njit(cache=True, nogil=True)
+def tail_share_kernel(tree, total, position):
+    """The share of rows that score higher, half of the equals among them; within the highest TAIL_SHARE by the fit.
+
+    A count there would say more of how many oddities came before than of how odd the row is.
+    """
+    higher, equal = rank_kernel(tree, total, position)
+    counted = (higher + 0.5 * (equal + 1.0)) / (total + 1.0)
+    share = max(TAIL_SHARE, TAIL_ROWS / max(total, 1))
+    if higher > share * total or 4.0 * share > 1.0:
+        return counted
+    edge = quantile_bin_kernel(tree, total, 1.0 - share)
+    if position <= edge:
+        return counted
+    inner = quantile_bin_kernel(tree, total, 1.0 - 4.0 * share)
+    width = max(edge - inner, 1) / np.log(4.0)
+    above = total - below_kernel(tree, edge + 1)
+    tail = (1.0 + (position - edge) / (TAIL_INDEX * width)) ** -TAIL_INDEX
+    return max((above + 0.5) / (total + 1.0) * tail, LEAST_SHARE)

@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from detector.core import credit
 from detector.core import spec as spec_
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
+from detector.core.trees import sum_kernel, walk_kernel
+from detector.core.turns import FILLED, PIVOTS, new_counter, rows_left, turn
 
 SIZE_LIMIT_SHARE = 0.1  # the paper's: a node with less of the window's mass ends the walk
 PADDING = 0.15  # river's: splits keep away from the edges of their half-space
-FIRST_WINDOW_ROWS = 64
 # interquartile ranges to a unit of the scaled row: half of the rows lie in the cube's middle ninth, where one split in
 # six falls, so that the first split on a feature parts what is odd from what is usual, not the usual from itself
 BULK_WIDTHS = 4.0
 
-WINDOW, FILLED, REFERENCE_ROWS, PIVOTS, SAME_SCALE = range(5)
+REFERENCE_ROWS, SAME_SCALE, COUNTER = 3, 4, 5
 
 Arrays = dict[str, NDArray[Any]]
 Trace = Any
@@ -97,10 +98,8 @@ class HalfSpaceForest:
         trees, leaves = self.spec.trees, 2**self.splits.height
         scale = np.zeros((4, len(self.columns)))
         scale[1] = scale[3] = 1.0
-        counter = np.zeros(5, np.int64)
-        counter[WINDOW] = min(FIRST_WINDOW_ROWS, self.spec.window_rows)
         return {
-            "counter": counter,
+            "counter": new_counter(COUNTER, self.spec.window_rows),
             "scale": scale,
             "reference": np.zeros((trees, leaves), np.int32),
             "latest": np.zeros((trees, leaves), np.int32),
@@ -110,7 +109,7 @@ class HalfSpaceForest:
 
     def rows_to_pivot(self, arrays: Arrays) -> int:
         """Rows that may be learned before the masses change hands."""
-        return int(arrays["counter"][WINDOW] - arrays["counter"][FILLED])
+        return rows_left(arrays["counter"])
 
     def ready(self, arrays: Arrays) -> bool:
         """Whether a reference profile exists to score by."""
@@ -153,7 +152,8 @@ class HalfSpaceForest:
         splits = self.splits
         leaf = np.empty((self.spec.trees, z.shape[1]), np.int32)
         mass = np.zeros(z.shape[1], np.int64)
-        walk_kernel(z, splits.feature, splits.threshold, splits.height, arrays["heavier"], arrays["path"], leaf, mass)
+        walk_kernel(z, splits.feature, splits.threshold, splits.height, arrays["heavier"], leaf)
+        sum_kernel(leaf, arrays["path"], mass)
         rows = int(arrays["counter"][REFERENCE_ROWS])
         score[:] = 1.0 - mass / float(self.spec.trees * rows * splits.nodes) if rows else 0.0
         return leaf
@@ -175,10 +175,11 @@ class HalfSpaceForest:
         count_kernel(leaf, taken, arrays["latest"])
         arrays["counter"][FILLED] += np.count_nonzero(taken)
 
-    def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64]) -> None:
+    def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
         """At the window's edge: latest becomes reference, and the scale follows the profile where it has moved.
 
-        `cumulated` int64 (profiled, BINS + 1) is the feature profile at this row. The first window only sets the scale.
+        `cumulated` int64 (profiled, BINS + 1) is the feature profile at this row; `sample` is not looked at. The first
+        window only sets the scale.
         """
         counter, scale = arrays["counter"], arrays["scale"]
         center, width = np.empty(len(self.columns)), np.empty(len(self.columns))
@@ -191,9 +192,7 @@ class HalfSpaceForest:
             scale[2], scale[3] = center, width
         arrays["latest"][:] = 0
         counter[SAME_SCALE] = int(np.array_equal(scale[:2], scale[2:]))
-        counter[FILLED] = 0
-        counter[PIVOTS] += 1
-        counter[WINDOW] = min(2 * counter[WINDOW], self.spec.window_rows)
+        turn(counter, self.spec.window_rows)
 
     def freeze(self, arrays: Arrays) -> None:
         """The latest masses become the reference, with the tables that are read from it."""
@@ -230,39 +229,13 @@ def moved(
 
 
 @njit(cache=True, nogil=True)
-def walk_kernel(z, feature, threshold, height, heavier, path, leaf, mass):
-    """Fill `leaf` (trees, n) and add what the leaves score to `mass` int64 (n,).
-
-    Tree by tree, so that a tree stays in the cache, and without a branch. A missing value follows the heavier child of
-    the reference profile.
-    """
-    inner = feature.shape[1]
-    for tree in range(len(feature)):
-        columns = feature[tree]
-        splits = threshold[tree]
-        heavy = heavier[tree]
-        scores = path[tree]
-        leaves = leaf[tree]
-        leaves[:] = 0
-        for _ in range(height):  # level by level: rows wait for memory together
-            for i in range(z.shape[1]):
-                node = leaves[i]
-                value = z[columns[node], i]
-                right = (value >= splits[node]) | (np.isnan(value) & heavy[node])
-                leaves[i] = 2 * node + 1 + right
-        for i in range(z.shape[1]):
-            leaves[i] -= inner
-            mass[i] += scores[leaves[i]]
-
-
-@njit(cache=True, nogil=True)
 def count_kernel(leaf, taken, latest):
     """Count rows into the leaves of the latest profile."""
     for tree in range(len(leaf)):
         counts = latest[tree]
         leaves = leaf[tree]
         for i in range(len(taken)):
-            counts[leaves[i]] += taken[i]
+            counts[np.uint64(leaves[i])] += taken[i]
 
 
 @njit(cache=True, nogil=True)

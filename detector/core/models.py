@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.half_space_trees import HalfSpaceForest
-from detector.core.spec import HalfSpaceTrees, MemberSpec, Spec, default_model_features
+from detector.core.isolation_forest import RollingForest
+from detector.core.projections import ProjectionForest
+from detector.core.spec import (
+    HalfSpaceTrees,
+    IsolationForest,
+    MemberSpec,
+    ProjectionHistograms,
+    Spec,
+    default_model_features,
+)
 
 Arrays = dict[str, NDArray[Any]]
 Trace = Any  # what a member keeps of a row between scoring and learning it
@@ -63,8 +72,12 @@ class Member(Protocol):
         """
         ...
 
-    def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64]) -> None:
-        """Freeze what was learned; `cumulated` int64 (profiled, BINS + 1) is the feature profile at this row."""
+    def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
+        """Freeze what was learned.
+
+        `cumulated` int64 (profiled, BINS + 1) is the feature profile at this row, `sample` float32 (rows, profiled)
+        the reservoir's rows, in no order that means anything.
+        """
         ...
 
     def explain(self, arrays: Arrays, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
@@ -97,5 +110,9 @@ def build_members(spec: Spec) -> tuple[tuple[Member, ...], NDArray[np.int64]]:
 def _member(spec: MemberSpec, columns: NDArray[np.int64], profiled: NDArray[np.int64], seed: int) -> Member:
     if isinstance(spec, HalfSpaceTrees):
         return HalfSpaceForest(spec, columns, profiled, seed)
+    if isinstance(spec, IsolationForest):
+        return RollingForest(spec, columns, profiled, seed)
+    if isinstance(spec, ProjectionHistograms):
+        return ProjectionForest(spec, columns, profiled, seed)
     made: Member = spec.build(columns, profiled, seed)
     return made

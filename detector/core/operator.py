@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import budget, credit, drift, fusion, profile
+from detector.core import budget, credit, drift, fusion, gate, profile, reservoir, surprise
 from detector.core.batch import DecisionBatch, TransactionBatch, Verdict
 from detector.core.explain import explain
 from detector.core.features import entity_features, row_features
@@ -34,6 +34,22 @@ class Prepared:
     batch: TransactionBatch
     late: NDArray[np.bool_]
     features: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Surprised:
+    """Of one segment: `place` int32 (members, n), where scores lie; `nats` float64 (members, n), how odd they are."""
+
+    place: NDArray[np.int32]
+    nats: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Of one segment, for learning: what members keep, by runs of rows, and where their scores lie."""
+
+    traces: Sequence[tuple[slice, list[Trace]]]
+    place: NDArray[np.int32]
 
 
 def step(spec: Spec, state: TaskState, batch: TransactionBatch) -> DecisionBatch:
@@ -70,7 +86,8 @@ def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
         stop = min(rows, start + min(member.rows_to_pivot(arrays) for member, arrays in members))
         part = slice(start, stop)
         traces = score(members, features[part], decided.score[:, part])
-        decide(spec, state, batch.rows(start, stop), tie_break[part], decided, part)
+        read = surprised(state, decided.score[:, part])
+        taken = decide(spec, state, batch.rows(start, stop), tie_break[part], decided, part, read.nats)
         for row in (np.flatnonzero(decided.verdict[part] == Verdict.ALERT) + start).tolist():
             decided.reasons[row] = explain(
                 spec,
@@ -80,9 +97,9 @@ def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
                 float(batch.amount[row]),
                 state.reference,
                 state.plan.edges,
-                contributions(state, features[row], decided.score[:, row]),
+                contributions(state, features[row], read.nats[:, row - start]),
             )
-        learn(state, features[part], bits[part], traces, late[part], ~late[part])
+        learn(spec, state, features[part], bits[part], Scored(traces, read.place), late[part], taken)
         start = stop
     return decided
 
@@ -140,6 +157,13 @@ def score(
     return traces
 
 
+def surprised(state: TaskState, scores: NDArray[np.float64]) -> Surprised:
+    """How surprising the members' scores (members, n) are."""
+    read = Surprised(np.empty(scores.shape, np.int32), np.empty(scores.shape))
+    surprise.read_kernel(scores, state.tails, read.place, read.nats)
+    return read
+
+
 def decide(
     spec: Spec,
     state: TaskState,
@@ -147,12 +171,14 @@ def decide(
     tie_break: NDArray[np.float64],
     decided: DecisionBatch,
     part: slice,
-) -> None:
-    """Fuse, rank and decide one segment, row by row, into `decided`."""
-    ready = all(member.ready(arrays) for member, arrays in zip(state.plan.members, state.members, strict=True))
+    nats: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Fuse, rank and decide one segment, row by row, into `decided`; which rows the members learn (n,)."""
+    ready = any(member.ready(arrays) for member, arrays in zip(state.plan.members, state.members, strict=True))
     decided.model_version[part] = state.plan.members[0].pivots(state.members[0])
     decision = spec.decision
-    fused = fusion.fuse(decided.score[:, part])
+    fused = fusion.fuse(nats, state.plan.weight)
+    taken = gate.pass_through(state.gate, fusion.score_bins(fused), decided.late[part])
     if state.labels is not None:
         fused = supervise(spec, state.labels, batch, decided.features[part], fused)
     budget.decide_kernel(
@@ -170,31 +196,35 @@ def decide(
         state.clock,
         state.meter,
         state.ranks,
+        state.standing,
         state.values,
         decided.risk[part],
         decided.verdict[part],
     )
+    return taken
 
 
-def contributions(state: TaskState, row: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each profiled feature of one row (f,) adds to its fused score, by all members."""
+def contributions(state: TaskState, row: NDArray[np.float64], nats: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each profiled feature of one row (f,) adds to its fused score, by all members; `nats` (members,)."""
     given = np.zeros((len(state.members), len(state.plan.profiled)))
     for position, (member, arrays) in enumerate(zip(state.plan.members, state.members, strict=True)):
         given[position, np.searchsorted(state.plan.profiled, member.columns)] = member.explain(arrays, row)[0]
-    return credit.fused(given, -np.log(np.maximum(1.0 - scores, 2.0**-63)))
+    return credit.fused(given, state.plan.weight * nats * nats)
 
 
 def learn(
+    spec: Spec,
     state: TaskState,
     features: NDArray[np.float64],
     bits: NDArray[np.int32],
-    traces: Sequence[tuple[slice, list[Trace]]],
+    scored: Scored,
     late: NDArray[np.bool_],
     taken: NDArray[np.bool_],
 ) -> None:
     """Take one segment in; where a member's window is full, freeze the profile and pivot.
 
-    The feature profile counts what is not late, the members learn what is taken.
+    The feature profile and the distributions of scores count what is not late; members and the reservoir learn what is
+    taken.
     """
     profile.learn_kernel(bits, late, state.counted, state.histogram)
     drift.learn(state.drift, bits, late)
@@ -203,14 +233,34 @@ def learn(
     def fill(positions: range) -> None:
         for position in positions:
             member, arrays = members[position]
-            for run, found in traces:
+            for run, found in scored.traces:
                 member.learn(arrays, features[run], found[position], taken[run])
 
+    def fill_rest() -> None:
+        fill(range(1, len(members), 2))
+        surprise.count_kernel(scored.place, ~late, state.places)
+
     # Members share nothing: each has its arrays.
-    in_two(lambda: fill(range(0, len(members), 2)), lambda: fill(range(1, len(members), 2)), len(features))
+    in_two(lambda: fill(range(0, len(members), 2)), fill_rest, len(features))
+    reservoir.learn(features, state.plan.profiled, taken, spec.seed, state.sample, state.sampled)
     due = [(member, arrays) for member, arrays in members if member.rows_to_pivot(arrays) <= 0]
     if due:
         drift.turn(state.drift, int(state.clock[budget.DAY]))
         np.cumsum(state.histogram, axis=1, out=state.reference[:, 1:])
+        sample = state.sample[: min(len(state.sample), int(state.sampled[0]))]
         for member, arrays in due:
-            member.pivot(arrays, state.reference)
+            member.pivot(arrays, state.reference, sample)
+        if state.sampled[0] <= len(state.sample):
+            score_sample(state, sample)
+        surprise.freeze_kernel(state.places, state.tails)
+        gate.turn_kernel(state.gate["counter"], state.gate["counts"])
+
+
+def score_sample(state: TaskState, sample: NDArray[np.float32]) -> None:
+    """While the stream is young: the distributions of scores anew, as the members score the reservoir's rows now."""
+    features = np.full((len(sample), len(state.plan.spec.features)), np.nan)
+    features[:, state.plan.profiled] = sample
+    scores = np.zeros((len(state.members), len(sample)))
+    score(list(zip(state.plan.members, state.members, strict=True)), features, scores)
+    state.places[:] = 0
+    surprise.count_kernel(surprised(state, scores).place, np.ones(len(sample), np.bool_), state.places)

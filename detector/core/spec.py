@@ -103,6 +103,7 @@ class HalfSpaceTrees:
     height: int = 8
     window_rows: int = 1_000
     features: tuple[str, ...] = ()
+    weight: float = 1.0
     kind: Literal["half_space_trees"] = "half_space_trees"
 
 
@@ -129,7 +130,40 @@ class MadeOutside(Protocol):
         ...
 
 
-MemberSpec = HalfSpaceTrees | MadeOutside
+@dataclass(frozen=True, slots=True)
+class IsolationForest:
+    """A rolling isolation forest (Liu, Ting, Zhou, ICDM 2008); one tree is replaced every `rebuild_rows` learned."""
+
+    trees: int = 100
+    sample_rows: int = 256
+    rebuild_rows: int = 128
+    pivot_rows: int = 1_000
+    features: tuple[str, ...] = ()
+    weight: float = 1.0
+    kind: Literal["isolation_forest"] = "isolation_forest"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionHistograms:
+    """Histograms of sparse random projections (after LODA: Pevný, 2016) in one view of the rows.
+
+    `width` of a bin in standard deviations of its projection; bins of twice that are read too.
+    """
+
+    view: Literal["range", "asinh"] = "range"
+    projections: int = 100
+    width: float = 2.0
+    pivot_rows: int = 1_000
+    features: tuple[str, ...] = ()
+    weight: float = 1.0
+
+    @property
+    def kind(self) -> str:
+        """Under which its score is published."""
+        return f"projections_{self.view}"
+
+
+MemberSpec = HalfSpaceTrees | IsolationForest | ProjectionHistograms | MadeOutside
 
 
 @dataclass(frozen=True, slots=True)

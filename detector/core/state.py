@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import budget, drift, fusion, profile
+from detector.core import budget, drift, fusion, gate, profile, reservoir, surprise
 from detector.core.entities import (
     CHUNK_ARRAYS,
     CHUNKS,
@@ -35,6 +35,12 @@ from detector.core.spec import Spec
 
 Array = NDArray[np.generic]
 
+PLAIN = (
+    *("clock", "meter", "ranks", "standing", "values", "counted", "histogram", "reference"),
+    *("sample", "sampled", "places", "tails"),
+)
+"""Arrays of the state that are saved as they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -45,6 +51,7 @@ class Plan:
     members: tuple[Member, ...]
     profiled: NDArray[np.int64]  # feature columns that any member looks at: these have a profile and may be reasons
     sides: NDArray[np.int64]
+    weight: NDArray[np.float64]  # of each member in the fusion
     edges: NDArray[np.float64] = field(default_factory=profile.bin_edges)
 
 
@@ -56,11 +63,17 @@ class TaskState:
     clock: NDArray[np.int64]
     front_ms: NDArray[np.int64]  # (1,) highest event time prepared; what is decided catches up: clock[EVENT_MS]
     meter: NDArray[np.float64]
-    ranks: NDArray[np.int64]  # Fenwick tree of fused scores
+    ranks: NDArray[np.int64]  # Fenwick tree of fused scores, as long as the budget wants
+    standing: NDArray[np.int64]  # the same for the risk: longer
     values: NDArray[np.int64]  # the same of rarity and money together; empty counts where money does not count
     counted: NDArray[np.int64]
     histogram: NDArray[np.int64]
     reference: NDArray[np.int64]  # cumulated histogram, frozen at the last pivot
+    sample: NDArray[np.float32]  # the reservoir, of the profiled features
+    sampled: NDArray[np.int64]
+    places: NDArray[np.int32]  # histograms of the members' scores
+    tails: NDArray[np.float32]  # surprise read from them, frozen at the last pivot
+    gate: dict[str, Array]
     drift: dict[str, Array]  # histograms of the day and of the days before it
     tables: list[EntityTable]
     members: list[dict[str, Array]]
@@ -68,19 +81,20 @@ class TaskState:
 
     def nbytes(self) -> int:
         """Bytes held, spare capacity included."""
-        own = (self.clock, self.meter, self.ranks, self.values, self.counted, self.histogram, self.reference)
+        own = [getattr(self, name) for name in PLAIN]
         tables = sum(array.nbytes for table in self.tables for array in table)
         members = sum(array.nbytes for arrays in self.members for array in arrays.values())
-        drifts = sum(array.nbytes for array in self.drift.values())
+        drifts = sum(array.nbytes for array in (*self.drift.values(), *self.gate.values()))
         labels = self.labels.nbytes() if self.labels is not None else 0
-        return sum(array.nbytes for array in own) + tables + members + drifts + labels
+        return sum(int(array.nbytes) for array in own) + tables + members + drifts + labels
 
 
 def compile_plan(spec: Spec) -> Plan:
     """What `spec` says, as arrays that the kernels read."""
     members, profiled = build_members(spec)
     entities = tuple(plan_entity(spec, entity) for entity in spec.entities)
-    return Plan(spec, entities, members, profiled, sides_of(spec.features, profiled))
+    weight = np.array([member.weight for member in spec.members], np.float64)
+    return Plan(spec, entities, members, profiled, sides_of(spec.features, profiled), weight)
 
 
 def new_state(spec: Spec, partition: int = 0) -> TaskState:
@@ -98,10 +112,16 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
         front_ms=np.array([-1]),
         meter=meter,
         ranks=np.zeros(fusion.BINS + 1, np.int64),
+        standing=np.zeros(fusion.BINS + 1, np.int64),
         values=np.zeros(fusion.BINS + 1, np.int64),
         counted=np.zeros(2, np.int64),
         histogram=np.zeros((len(plan.profiled), profile.BINS), np.int64),
         reference=np.zeros((len(plan.profiled), profile.BINS + 1), np.int64),
+        sample=np.zeros((reservoir.ROWS, len(plan.profiled)), np.float32),
+        sampled=np.zeros(1, np.int64),
+        places=np.zeros((len(plan.members), surprise.BINS), np.int32),
+        tails=np.zeros((len(plan.members), surprise.BINS + 1), np.float32),
+        gate=gate.new_arrays(),
         drift=drift.new_arrays(len(plan.profiled)),
         tables=[table_for(plan_) for plan_ in plan.entities],
         members=[member.new_arrays() for member in plan.members],
@@ -111,10 +131,8 @@ def new_state(spec: Spec, partition: int = 0) -> TaskState:
 
 def saved_arrays(state: TaskState) -> dict[str, Array]:
     """Every array of the state by name, cut to what is in use. Views: the next `step` may move what they show."""
-    saved: dict[str, Array] = {
-        name: getattr(state, name)
-        for name in ("clock", "meter", "ranks", "values", "counted", "histogram", "reference")
-    }
+    saved: dict[str, Array] = {name: getattr(state, name) for name in PLAIN}
+    saved |= {f"gate.{name}": array for name, array in state.gate.items()}
     saved |= {f"drift.{name}": array for name, array in state.drift.items()}
     for plan, table in zip(state.plan.entities, state.tables, strict=True):
         saved |= _saved_table(f"entity.{plan.entity.name}.", table)
@@ -145,8 +163,10 @@ def _saved_labels(labels: LabelState) -> dict[str, Array]:
 def from_saved(spec: Spec, saved: dict[str, Array]) -> TaskState:
     """A state that goes on just as the saved one would have. Raises KeyError or ValueError where arrays do not fit."""
     state = new_state(spec)
-    for name in ("clock", "meter", "ranks", "values", "counted", "histogram", "reference"):
+    for name in PLAIN:
         _fill(getattr(state, name), saved[name], name)
+    for name, array in state.gate.items():
+        _fill(array, saved[f"gate.{name}"], f"gate.{name}")
     for name, array in state.drift.items():
         _fill(array, saved[f"drift.{name}"], f"drift.{name}")
     state.front_ms[0] = state.clock[budget.EVENT_MS]

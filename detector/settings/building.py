@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from detector.adapters.plugin import Plugin, PluginError, declare
 from detector.codec.shape import KEY_ROLE_FIELDS
@@ -16,7 +17,10 @@ from detector.core.spec import (
     Feature,
     FeatureKind,
     HalfSpaceTrees,
+    IsolationForest,
     Labels,
+    MemberSpec,
+    ProjectionHistograms,
     Spec,
     default_features,
     default_label_features,
@@ -24,7 +28,7 @@ from detector.core.spec import (
     parse_feature,
 )
 from detector.settings.faults import ConfigError
-from detector.settings.sections import Settings
+from detector.settings.sections import Models, Settings
 from schemas.mapping import Mapping
 
 DEFAULT_ENTITIES = (
@@ -54,11 +58,11 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
     entities, faults = _entities(settings, keys)
     features, feature_faults = _features(settings, entities, keys, numeric)
     faults += feature_faults
-    trees = settings.models.half_space_trees
     names = {feature.name for feature in features}
     faults += [
-        f"models.half_space_trees.features: expected names among the features in use, found {name!r}"
-        for name in trees.features
+        f"models.{member.kind}.features: expected names among the features in use, found {name!r}"
+        for member in _members(settings.models)
+        for name in member.features
         if name not in names
     ]
     plugins, plugin_faults = _plugins(settings, names)
@@ -74,7 +78,7 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
         numeric=numeric,
         entities=entities,
         features=features,
-        members=(HalfSpaceTrees(trees.trees, trees.height, trees.window_rows, trees.features), *plugins),
+        members=(*_members(settings.models), *plugins),
         decision=Decision(
             decision.alerts_per_day or None, decision.alert_risk_min, decision.review_risk_min, decision.money_weight
         ),
@@ -83,6 +87,22 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
         seed=settings.models.seed,
         mapping=_digest(settings.mapping),
         labels=_labels(settings),
+    )
+
+
+def _members(models: Models) -> tuple[MemberSpec, ...]:
+    """The enabled members, in the order of their sections."""
+    kinds: dict[str, Callable[..., MemberSpec]] = {
+        "half_space_trees": HalfSpaceTrees,
+        "isolation_forest": IsolationForest,
+        "projections_range": partial(ProjectionHistograms, "range"),
+        "projections_asinh": partial(ProjectionHistograms, "asinh"),
+    }
+    declared = {name: getattr(models, name) for name in kinds}
+    return tuple(
+        kinds[name](**{field: value for field, value in member if field != "enabled"})
+        for name, member in declared.items()
+        if member.enabled
     )
 
 

@@ -14,6 +14,7 @@ from detector.core import profile
 from detector.core.models import Arrays, Member
 from detector.core.spec import Spec
 from detector.core.state import compile_plan
+from detector.core.turns import FILLED
 from tests.streams import SPECS, codes, examples, run, stream
 
 
@@ -34,8 +35,8 @@ def test_law_mass_adds(name: str, rows: list[int], seed: int, pivoted: bool) -> 
     random = np.random.RandomState(seed)
     for member, arrays in zip(state.plan.members, state.members, strict=True):
         if pivoted:  # from a fresh reference; else from the middle of a window
-            member.pivot(arrays, state.reference)
-            member.pivot(arrays, state.reference)
+            member.pivot(arrays, state.reference, state.sample[: int(state.sampled[0])])
+            member.pivot(arrays, state.reference, state.sample[: int(state.sampled[0])])
         count = member.rows_to_pivot(arrays)
         learned = np.exp(random.normal(0.0, 3.0, (count, len(spec.features))))
         learned[random.random_sample(learned.shape) < 0.2] = np.nan
@@ -57,8 +58,9 @@ def test_law_mass_adds(name: str, rows: list[int], seed: int, pivoted: bool) -> 
 
 def fresh_part(arrays: dict[str, np.ndarray]) -> None:
     """The same reference, with nothing learned since."""
-    arrays["latest"][:] = 0
-    arrays["counter"][1] = 0
+    if "latest" in arrays:
+        arrays["latest"][:] = 0
+    arrays["counter"][FILLED] = 0
 
 
 @examples(100, 10)

@@ -71,6 +71,7 @@ def spend(
         meter,
         np.zeros(fusion.BINS + 1, np.int64),
         np.zeros(fusion.BINS + 1, np.int64),
+        np.zeros(fusion.BINS + 1, np.int64),
         risk,
         verdict,
     )
@@ -326,6 +327,7 @@ def test_nothing_is_decided_before_scores_mean_something() -> None:
         0.0,
         clock,
         meter,
+        np.zeros(fusion.BINS + 1, np.int64),
         np.zeros(fusion.BINS + 1, np.int64),
         np.zeros(fusion.BINS + 1, np.int64),
         risk,

@@ -62,14 +62,30 @@ def test_a_score_lies_in_its_bin(score: float) -> None:
     assert score <= fusion.bin_score(position + 1) + 1e-12
 
 
-@examples(60, 15)
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20))
-def test_a_fused_score_lies_between_and_rises_with_each(pairs: list[tuple[float, float]]) -> None:
-    score = np.array(pairs).T
-    fused = fusion.fuse(score)
-    assert (fused >= score.min(axis=0) - 1e-12).all()
-    assert (fused <= score.max(axis=0) + 1e-12).all()
-    assert (fusion.fuse(np.minimum(1.0, score + 0.01)) >= fused - 1e-12).all()
+NATS = st.floats(0.0, 2_000.0)
+
+
+@examples(100, 30)
+@given(st.lists(st.tuples(NATS, NATS, NATS), min_size=1, max_size=20), st.integers(0, 2), st.floats(1e-3, 50.0))
+def test_the_anomaly_rises_with_each_member(rows: list[tuple[float, ...]], member: int, more: float) -> None:
+    nats = np.array(rows).T
+    weight = np.array([1.0, 0.25, 3.0])
+    fused = fusion.fuse(nats, weight)
+    assert ((fused >= 0.0) & (fused < 1.0)).all()
+    higher = nats.copy()
+    higher[member] += more
+    assert (fusion.fuse(higher, weight) >= fused).all()
+    assert (fusion.score_bins(fusion.fuse(higher, weight)) >= fusion.score_bins(fused)).all()
+
+
+def test_members_that_agree_are_believed_to_the_word() -> None:
+    nats = np.linspace(0.0, 8.0, 50)
+    np.testing.assert_allclose(fusion.fuse(np.stack([nats, nats]), np.array([1.0, 2.0])), 1.0 - np.exp(-nats))
+
+
+def test_what_nothing_surprised_so_much_before_still_differs() -> None:
+    fused = fusion.fuse(np.linspace(0.0, 500.0, 2_000)[None, :], np.ones(1))
+    assert (np.diff(fused) > 0.0).all()
 
 
 def risks(bins: list[int]) -> np.ndarray:
@@ -95,6 +111,7 @@ def risks(bins: list[int]) -> np.ndarray:
         meter,
         np.zeros(fusion.BINS + 1, np.int64),
         np.zeros(fusion.BINS + 1, np.int64),
+        np.zeros(fusion.BINS + 1, np.int64),
         risk,
         verdict,
     )
@@ -102,7 +119,7 @@ def risks(bins: list[int]) -> np.ndarray:
 
 
 @examples(60, 15)
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=150))
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=60))
 def test_risk_is_the_share_of_earlier_rows_that_scored_lower(bins: list[int]) -> None:
     risk = risks(bins)
     values = np.array(bins)
@@ -119,3 +136,26 @@ def test_risk_is_the_share_of_earlier_rows_that_scored_lower(bins: list[int]) ->
 def test_risk_is_monotone_in_the_score(bins: list[int], one: int, other: int) -> None:
     low, high = sorted((one, other))
     assert risks([*bins, low])[-1] <= risks([*bins, high])[-1]
+
+
+@examples(100, 20)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 3_000), st.integers(1, 400))
+def test_risk_rises_with_the_score_in_the_fitted_tail(seed: int, rows: int, spread: int) -> None:
+    random = np.random.RandomState(seed)
+    tree = tree_of(np.minimum(random.exponential(spread, rows), fusion.BINS - 1).astype(int).tolist())
+    shares = [fusion.tail_share_kernel(tree, rows, position) for position in range(0, fusion.BINS, 7)]
+    assert (np.diff(shares) <= 0.0).all()
+    assert min(shares) > 0.0
+    assert 1_000.0 * (1.0 - min(shares)) < 1_000.0
+
+
+def test_a_risk_of_990_is_counted_and_a_burst_does_not_use_the_highest_ranks_up() -> None:
+    random = np.random.RandomState(0)
+    usual = np.minimum(random.exponential(64.0, 20_000), 3_000.0).astype(int).tolist()
+    tree = tree_of(usual)
+    place = int(np.quantile(usual, 0.99))
+    assert fusion.tail_share_kernel(tree, 20_000, place) == pytest.approx(0.01, rel=0.05)
+    for position, share in ((64 * 6, np.exp(-6.0)), (64 * 8, np.exp(-8.0))):
+        assert 1.0 <= fusion.tail_share_kernel(tree, 20_000, position) / share < 3.0  # the tail never ends
+    burst = tree_of(usual + 60 * [2_000])
+    assert fusion.tail_share_kernel(burst, 20_060, 2_000) < 1e-4

@@ -10,8 +10,10 @@ import pytest
 
 from detector.core import profile
 from detector.core.half_space_trees import HalfSpaceForest, draw_splits
+from detector.core.isolation_forest import RollingForest
 from detector.core.models import Arrays, Member, build_members
-from detector.core.spec import HalfSpaceTrees
+from detector.core.projections import ProjectionForest
+from detector.core.spec import HalfSpaceTrees, IsolationForest, ProjectionHistograms
 from tests.streams import CARD_ONLY, WITHOUT_JIT
 
 COLUMNS = np.array([0, 2, 3], np.int64)
@@ -21,8 +23,19 @@ WINDOW = 96
 # every kind of member, in a size that pivots often; a new kind is added here
 MEMBERS: dict[str, Member] = {
     "half_space_trees": HalfSpaceForest(HalfSpaceTrees(5, 4, WINDOW), COLUMNS, np.arange(3), seed=1),
+    "isolation_forest": RollingForest(IsolationForest(20, 64, 8, WINDOW), COLUMNS, np.arange(3), seed=3),
+    "projections_range": ProjectionForest(
+        ProjectionHistograms("range", 20, 2.0, WINDOW), COLUMNS, np.arange(3), seed=4
+    ),
+    "projections_asinh": ProjectionForest(
+        ProjectionHistograms("asinh", 20, 0.5, WINDOW), COLUMNS, np.arange(3), seed=5
+    ),
     "one stump": HalfSpaceForest(HalfSpaceTrees(1, 1, 7), COLUMNS, np.arange(3), seed=2),
 }
+
+
+SAMPLE = np.exp(np.random.RandomState(8).normal(0.0, 1.0, (300, len(COLUMNS)))).astype(np.float32)
+SAMPLE[::9, 1] = np.nan
 
 
 @pytest.fixture(params=sorted(MEMBERS))
@@ -56,7 +69,7 @@ def fold(
             end = min(stop, start + member.rows_to_pivot(arrays))
             score_then_learn(member, arrays, values[start:end], late[start:end], scores[start:end])
             if member.rows_to_pivot(arrays) == 0:
-                member.pivot(arrays, table)
+                member.pivot(arrays, table, SAMPLE)
             start = end
     return scores
 
@@ -156,7 +169,7 @@ def test_what_it_is_handed_it_leaves_alone(member: Member) -> None:
     kept = values.copy(), late.copy(), table.copy()
     arrays = member.new_arrays()
     score_then_learn(member, arrays, values, late, np.empty(30))
-    member.pivot(arrays, table)
+    member.pivot(arrays, table, SAMPLE)
     for array, copy in zip((values, late, table), kept, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -171,14 +184,14 @@ def test_arrays_keep_their_shapes(member: Member) -> None:
 def test_a_pivot_starts_a_new_version(member: Member) -> None:
     arrays = trained(member)
     version = member.pivots(arrays)
-    member.pivot(arrays, cumulated(rows(20)))
+    member.pivot(arrays, cumulated(rows(20)), SAMPLE)
     assert member.pivots(arrays) == version + 1
     assert member.rows_to_pivot(arrays) >= 1
 
 
 def test_merging_adds_and_leaves_both_as_they_were(member: Member) -> None:
     arrays = trained(member)
-    member.pivot(arrays, cumulated(rows(500)))
+    member.pivot(arrays, cumulated(rows(500)), SAMPLE)
     fresh = {name: array.copy() for name, array in arrays.items()}
     count = member.rows_to_pivot(arrays)
     values, half = rows(count, seed=5), count // 2

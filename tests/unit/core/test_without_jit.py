@@ -18,7 +18,10 @@ TESTS = (
     "tests/parity",
     *(
         f"tests/unit/core/test_{name}.py"
-        for name in ("entities", "explain", "drift", "features", "fusion", "golden", "members", "profile")
+        for name in (
+            *("entities", "explain", "drift", "features", "fusion", "gate", "golden", "members", "profile"),
+            *("reservoir", "surprise"),
+        )
     ),
     *(f"tests/unit/codec/test_{name}.py" for name in ("reasons", "snapshot")),
 )

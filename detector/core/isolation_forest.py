@@ -1,0 +1,247 @@
+"""A rolling isolation forest: trees built of a few hundred recent rows each, replaced in turn by newer ones.
+
+Liu, Ting, Zhou, *Isolation Forest*, ICDM 2008: random splits part a rare row from the others early, so the mean length
+of its paths is short; the score is two to the minus (mean length ÷ the length expected of a random search tree). Each
+tree is built of rows drawn from the reservoir, at a pivot and nowhere else, so what scores is frozen in between (law:
+cut invariance). A missing value follows the heavier child.
+
+Fails where anomalies hide inside the range of every single feature, and knows nothing finer than its few hundred rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detector.core import credit
+from detector.core import spec as spec_
+from detector.core.reservoir import LARGEST, draws
+from detector.core.trees import sum_kernel, walk_kernel
+from detector.core.turns import FILLED, PIVOTS, new_counter, rows_left, turn
+
+EULER = 0.5772156649015329
+LEARNED, BUILT, COUNTER = 3, 4, 5
+
+Arrays = dict[str, NDArray[Any]]
+Trace = Any
+
+
+class RollingForest:
+    """The member: immutable plan; its state lives in the arrays that it is handed."""
+
+    name = "isolation_forest"
+
+    def __init__(
+        self, spec: spec_.IsolationForest, columns: NDArray[np.int64], profiled: NDArray[np.int64], seed: int
+    ) -> None:
+        """`columns` of the feature matrix that it looks at, and their columns in the reservoir."""
+        self.spec = spec
+        self.columns = columns
+        self.profiled = profiled
+        self.seed = seed
+        self.height = max(1, int(np.ceil(np.log2(spec.sample_rows))))
+
+    def new_arrays(self) -> Arrays:
+        """The state before the first row: `feature` int16, `threshold` float32, `heavier` bool (trees, inner), `length`
+        float32 (trees, leaves), in units of the length that is expected, `held` int16 (trees, leaves), rows built of.
+        """
+        trees, leaves = self.spec.trees, 2**self.height
+        return {
+            "counter": new_counter(COUNTER, self.spec.pivot_rows),
+            "feature": np.zeros((trees, leaves - 1), np.int16),
+            "threshold": np.zeros((trees, leaves - 1), np.float32),
+            "heavier": np.zeros((trees, leaves - 1), np.bool_),
+            "length": np.zeros((trees, leaves), np.float32),
+            "held": np.zeros((trees, leaves), np.int16),
+        }
+
+    def rows_to_pivot(self, arrays: Arrays) -> int:
+        """Rows that may be learned before trees are replaced."""
+        return rows_left(arrays["counter"])
+
+    def ready(self, arrays: Arrays) -> bool:
+        """Whether there are trees to score by."""
+        return bool(arrays["counter"][BUILT] > 0)
+
+    def pivots(self, arrays: Arrays) -> int:
+        """How many times trees were replaced: the version of what scores."""
+        return int(arrays["counter"][PIVOTS])
+
+    def score(self, arrays: Arrays, features: NDArray[np.float64], score: NDArray[np.float64]) -> Trace:
+        """Score rows (n, f) into `score` (n,) by the trees there are; 0 until there are any. No trace."""
+        if not self.ready(arrays):
+            score[:] = 0.0
+            return None
+        rows = len(features)
+        z = np.empty((len(self.columns), rows), np.float32)
+        leaf = np.empty((self.spec.trees, rows), np.int32)
+        length = np.zeros(rows, np.float32)
+        hold_kernel(features, self.columns, z)
+        walk_kernel(z, arrays["feature"], arrays["threshold"], self.height, arrays["heavier"], leaf)
+        sum_kernel(leaf, arrays["length"], length)
+        np.exp2(-length.astype(np.float64) / self.spec.trees, out=score)
+        return None
+
+    def learn(self, arrays: Arrays, features: NDArray[np.float64], trace: Trace, taken: NDArray[np.bool_]) -> None:
+        """Count the rows taken: what they say lies in the reservoir."""
+        arrays["counter"][FILLED] += np.count_nonzero(taken)
+
+    def explain(self, arrays: Arrays, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """What each of the columns adds to the score of one row (f,), and the base that they add to; see `credit`."""
+        given = np.zeros(len(self.columns))
+        if not self.ready(arrays):
+            return given, 0.0
+        z, score, trees = np.empty((len(self.columns), 1), np.float32), np.empty(1), self.spec.trees
+        hold_kernel(row[None, :], self.columns, z)
+        splits = arrays["feature"], arrays["threshold"], arrays["heavier"], self.height
+        base = 2.0 ** (-credit.walk_kernel(z[:, 0], *splits, arrays["held"], arrays["length"], given) / trees)
+        self.score(arrays, row[None, :], score)
+        gain, total = float(score[0]) - base, given.sum()
+        if abs(total) <= 1e-9 * np.abs(given).sum() or total == 0.0:
+            return np.full(len(given), gain / len(given)), base
+        return given * (gain / total), base
+
+    def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
+        """Replace the oldest trees: one every `rebuild_rows` learned, more while the stream is young."""
+        counter, trees = arrays["counter"], self.spec.trees
+        counter[LEARNED] += counter[FILLED]
+        share = counter[FILLED] / max(1, counter[LEARNED])
+        due = max(int(np.ceil(share * trees)), int(counter[FILLED]) // self.spec.rebuild_rows, 1)
+        if len(sample) == 0:
+            due = 0
+        rows = sample[:, self.profiled]
+        size = min(self.spec.sample_rows, len(rows))
+        numbers = len(self.columns) + size + 2 * (2**self.height - 1)
+        for number in range(int(counter[BUILT]), int(counter[BUILT]) + min(due, trees)):
+            tree = number % trees
+            build_kernel(
+                rows,
+                size,
+                draws(self.seed, number * numbers, numbers),
+                arrays["feature"][tree],
+                arrays["threshold"][tree],
+                arrays["heavier"][tree],
+                arrays["length"][tree],
+                arrays["held"][tree],
+            )
+        counter[BUILT] += min(due, trees)
+        turn(counter, self.spec.pivot_rows)
+
+    def merge(self, one: Arrays, other: Arrays) -> Arrays:
+        """Two streams' trees, which must be the same: what either learned lies in its reservoir, and those merge.
+
+        Raises ValueError where the trees differ.
+        """
+        if any(not np.array_equal(one[name], other[name]) for name in ("feature", "threshold", "length")):
+            raise ValueError("isolation_forest: expected one set of trees, found two; pivot both alike first")
+        merged = {name: array.copy() for name, array in one.items()}
+        merged["counter"][FILLED] += other["counter"][FILLED]
+        return merged
+
+
+@njit(cache=True, nogil=True)
+def hold_kernel(features, columns, out):
+    """Columns of `features` (n, f) as float32 (m, n), held to what trees were built of."""
+    for m in range(len(columns)):
+        column = columns[m]
+        for i in range(len(features)):
+            out[m, i] = min(max(features[i, column], -LARGEST), LARGEST)
+
+
+@njit(cache=True, nogil=True)
+def expected_length_kernel(rows):
+    """Mean length of an unsuccessful search in a binary search tree of that many rows."""
+    if rows <= 1:
+        return 0.0
+    if rows == 2:
+        return 1.0
+    return 2.0 * (np.log(rows - 1.0) + EULER) - 2.0 * (rows - 1.0) / rows
+
+
+@njit(cache=True, nogil=True)
+def build_kernel(sample, size, numbers, feature, threshold, heavier, length, held):
+    """Build one tree of `size` rows drawn from `sample` float32 (rows, m), without replacement.
+
+    `numbers` float64: draws. A node that cannot be parted sends all to the left, down to one leaf.
+    """
+    columns = sample.shape[1]
+    order = np.arange(columns)
+    for m in range(columns):
+        other = m + int(numbers[m] * (columns - m))
+        order[m], order[other] = order[other], order[m]
+    chosen = np.arange(len(sample))
+    for i in range(size):
+        other = i + int(numbers[columns + i] * (len(sample) - i))
+        chosen[i], chosen[other] = chosen[other], chosen[i]
+    used = columns + size
+    inner = len(feature)
+    start = np.zeros(2 * inner + 1, np.int64)
+    stop = np.zeros(2 * inner + 1, np.int64)
+    depth = np.zeros(2 * inner + 1)  # of the last node that was parted, plus one
+    stop[0] = size
+    for node in range(inner):
+        left, right = 2 * node + 1, 2 * node + 2
+        at, low, high = pick_kernel(sample, chosen[start[node] : stop[node]], order, numbers[used + 2 * node])
+        start[left], stop[left], start[right], stop[right] = start[node], stop[node], stop[node], stop[node]
+        depth[left] = depth[right] = depth[node]
+        feature[node], threshold[node], heavier[node] = order[0], np.inf, False
+        if high > low:
+            split = np.float32(low + (high - low) * numbers[used + 2 * node + 1])
+            split = split if split > low else high
+            middle, heavier[node] = part_kernel(sample, chosen, start[node], stop[node], at, split)
+            stop[left] = start[right] = middle
+            feature[node], threshold[node] = at, split
+            depth[left] = depth[right] = depth[node] + 1.0
+    expected = max(expected_length_kernel(size), 1.0)
+    for leaf in range(inner, 2 * inner + 1):
+        held[leaf - inner] = stop[leaf] - start[leaf]
+        length[leaf - inner] = (depth[leaf] + expected_length_kernel(stop[leaf] - start[leaf])) / expected
+
+
+@njit(cache=True, nogil=True)
+def pick_kernel(sample, rows, order, number):
+    """(column, lowest, highest value) of a random column in which `rows` differ; highest ≤ lowest where there is none.
+
+    Columns are tried in the tree's own `order`, from a random one on.
+    """
+    first = int(number * len(order))
+    for step in range(len(order)):
+        at = order[(first + step) % len(order)]
+        low, high = np.float32(np.inf), np.float32(-np.inf)
+        for row in rows:
+            value = sample[row, at]
+            if value < low:
+                low = value
+            if value > high:
+                high = value
+        if high > low:
+            return at, low, high
+    return order[first], np.float32(0.0), np.float32(0.0)
+
+
+@njit(cache=True, nogil=True)
+def part_kernel(sample, chosen, start, stop, column, split):
+    """Part chosen[start:stop] in place; (where the right part starts, whether it is the heavier).
+
+    Rows without a value go with the heavier part.
+    """
+    low = high = 0
+    for place in range(start, stop):
+        value = sample[chosen[place], column]
+        if value >= split:
+            high += 1
+        elif value < split:
+            low += 1
+    heavier = low < high
+    front, back = start, stop - 1
+    while front <= back:
+        value = sample[chosen[front], column]
+        if value >= split or (value != value and heavier):
+            chosen[front], chosen[back] = chosen[back], chosen[front]
+            back -= 1
+        else:
+            front += 1
+    return front, heavier

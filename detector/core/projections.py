@@ -1,0 +1,307 @@
+"""Histograms of sparse random projections: how rare a row is along many random directions.
+
+After LODA (Pevný, *Loda: Lightweight on-line detector of anomalies*, Machine Learning, 2016): each projection looks at
+√m of the columns with normal weights; its histogram has bins of a fixed width, in robust deviations of that projection,
+read at two widths at once, the one and its double. The score is one minus a share, two to the minus *bits*: the root
+mean square over projections of minus the log of the share of rows in the row's bin. Two *views* of a row: `range`,
+columns divided by their range, which lets columns with a long tail say little; `asinh`, the asinh of (value − median) ÷
+interquartile range, which lets every column speak and its tail be seen.
+
+Counts are integers and fade by halving. What calibrates (medians, ranges, deviations) is read from the reservoir at
+pivots, at rows 64, 128, 256 … of what was learned; the histograms then start again from the reservoir's rows. Between
+two pivots the table that scores is frozen (law: cut invariance), and counts learned since a shared pivot add up (law:
+mass adds). A missing value stands at the median.
+
+Fails where what is odd moves no projection: a rare value within the bulk of its column.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from detector.core import spec as spec_
+from detector.core.profile import bin_edges
+from detector.core.turns import FILLED, PIVOTS, new_counter, rows_left, turn
+
+BINS = 64
+LEARNED, COUNTED, CALIBRATE, COUNTER = 3, 4, 5, 6
+MEMORY_ROWS = 1 << 18
+CALIBRATION_ROWS_MAX = 1 << 18
+DEVIATION = 0.7413  # of an interquartile range: the standard deviation of normal values
+LARGEST_SCALED = 1e9
+# log2(1 + f) = f + f (1 - f) (A + B f + C f²), exact at 0 and 1, elsewhere within 2e-4
+A, B, C = 0.43807325, -0.23669342, 0.0803073
+
+Arrays = dict[str, NDArray[Any]]
+Trace = Any
+
+
+class ProjectionForest:
+    """The member: immutable plan; its state lives in the arrays that it is handed."""
+
+    def __init__(
+        self, spec: spec_.ProjectionHistograms, columns: NDArray[np.int64], profiled: NDArray[np.int64], seed: int
+    ) -> None:
+        """`columns` of the feature matrix that it looks at, and their columns in the reservoir."""
+        self.spec = spec
+        self.name = spec.kind
+        self.columns = columns
+        self.profiled = profiled
+        random = np.random.RandomState(seed)
+        count = min(len(columns), int(np.ceil(np.sqrt(len(columns)))))
+        self.chosen = np.stack([random.permutation(len(columns))[:count] for _ in range(spec.projections)]).astype(
+            np.int32
+        )
+        self.weight = random.standard_normal(self.chosen.shape).astype(np.float32)
+        self.shift = random.random_sample(spec.projections)
+        self._edges = bin_edges()
+
+    def new_arrays(self) -> Arrays:
+        """The state before the first row.
+
+        `center`, `unit` float64 (m,): what a value less the center is divided by. `grid` float32 (2, projections): bins
+        a unit of the projection, and the bin of zero. `reference`, `latest` int32 (projections, BINS): counts at the
+        last pivot and since. `table` float32 (projections, BINS): what a row in a bin scores.
+        """
+        shape = (self.spec.projections, BINS)
+        counter = new_counter(COUNTER, self.spec.pivot_rows)
+        return {
+            "counter": counter,
+            "center": np.zeros(len(self.columns)),
+            "unit": np.ones(len(self.columns)),
+            "grid": np.zeros((2, self.spec.projections), np.float32),
+            "reference": np.zeros(shape, np.int32),
+            "latest": np.zeros(shape, np.int32),
+            "table": np.zeros(shape, np.float32),
+        }
+
+    def rows_to_pivot(self, arrays: Arrays) -> int:
+        """Rows that may be learned before the table is made anew."""
+        return rows_left(arrays["counter"])
+
+    def ready(self, arrays: Arrays) -> bool:
+        """Whether there is a table to score by."""
+        return bool(arrays["counter"][COUNTED] > 0)
+
+    def pivots(self, arrays: Arrays) -> int:
+        """How many times the table was made anew: the version of what scores."""
+        return int(arrays["counter"][PIVOTS])
+
+    def score(self, arrays: Arrays, features: NDArray[np.float64], score: NDArray[np.float64]) -> Trace:
+        """Score rows (n, f) into `score` (n,); 0 until there is a table. Returns their bins, uint8 (projections, n)."""
+        if not self.ready(arrays):
+            score[:] = 0.0
+            return None
+        bins = self.bins(arrays, features.T, self.columns)
+        bits = np.zeros(len(features), np.float32)  # squared
+        table_kernel(bins, arrays["table"], bits)
+        score[:] = 1.0 - np.exp2(-np.sqrt(bits.astype(np.float64) / self.spec.projections))
+        return bins
+
+    def learn(self, arrays: Arrays, features: NDArray[np.float64], trace: Trace, taken: NDArray[np.bool_]) -> None:
+        """Count the rows taken."""
+        if trace is not None:
+            count_kernel(trace, taken, arrays["latest"])
+        arrays["counter"][FILLED] += np.count_nonzero(taken)
+
+    def explain(self, arrays: Arrays, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """What each of the columns adds to the score of one row (f,), and the base that they add to.
+
+        Each projection gives its square of bits beyond a usual row's to its columns, by how far they move it.
+        """
+        given = np.zeros(len(self.columns))
+        if not self.ready(arrays):
+            return given, 0.0
+        reference, table = arrays["reference"].astype(np.float64), arrays["table"].astype(np.float64)
+        usual = (reference * table).sum(axis=1) / reference.sum(axis=1)
+        base = 1.0 - float(np.exp2(-np.sqrt(usual.mean())))
+        score = np.empty(1)
+        bins = self.score(arrays, row[None, :], score)
+        more = table[np.arange(len(table)), bins[:, 0]] - usual
+        push = np.abs(self.weight * self.scaled(arrays, row[:, None], self.columns)[:, 0][self.chosen]) + 1e-9
+        np.add.at(given, self.chosen, (more / push.sum(axis=1))[:, None] * push)
+        gain = float(score[0]) - base
+        total = given.sum()
+        if abs(total) <= 1e-9 * np.abs(given).sum():
+            return np.full(len(given), gain / len(given)), base
+        return given * (gain / total), base
+
+    def bins(self, arrays: Arrays, values: NDArray[Any], columns: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The bins, uint8 (projections, n), of `values` (any, n) in the rows `columns`."""
+        z = self.scaled(arrays, values, columns)
+        bins = np.empty((self.spec.projections, values.shape[1]), np.uint8)
+        bin_kernel(z, self.chosen, self.weight, arrays["grid"], bins)
+        return bins
+
+    def scaled(self, arrays: Arrays, values: NDArray[Any], columns: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The view of `values` (any, n) in the rows `columns`: float32 (m, n)."""
+        z = np.empty((len(columns), values.shape[1]), np.float32)
+        scale_kernel(values, columns, arrays["center"], arrays["unit"], z)
+        if self.spec.view == "asinh":
+            asinh_kernel(z.reshape(-1))
+        return z
+
+    def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
+        """Take what was counted into the table; where it is due, calibrate by the sample first."""
+        counter = arrays["counter"]
+        counter[LEARNED] += counter[FILLED]
+        counter[COUNTED] += counter[FILLED] if self.ready(arrays) else 0
+        arrays["reference"] += arrays["latest"]
+        arrays["latest"][:] = 0
+        if counter[LEARNED] >= counter[CALIBRATE] and len(sample):
+            self.calibrate(arrays, cumulated, sample[:, self.profiled])
+            counter[CALIBRATE] = counter[LEARNED] + min(counter[LEARNED], CALIBRATION_ROWS_MAX)
+        while counter[COUNTED] > MEMORY_ROWS:
+            arrays["reference"] >>= 1
+            counter[COUNTED] >>= 1
+        tabulate_kernel(arrays["reference"], arrays["table"])
+        turn(counter, self.spec.pivot_rows)
+
+    def calibrate(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
+        """Scales and widths by `sample` float32 (rows, m) and the profile; counts start again with its rows."""
+        center, unit = arrays["center"], arrays["unit"]
+        for column in range(sample.shape[1]):
+            known = sample[:, column].astype(np.float64)
+            center[column], unit[column] = self._scale_of(known[~np.isnan(known)], cumulated[self.profiled[column]])
+        values = np.ascontiguousarray(sample.T)
+        every = np.arange(len(values))
+        z = self.scaled(arrays, values, every)
+        projected = np.zeros((self.spec.projections, z.shape[1]), np.float32)
+        project_kernel(z, self.chosen, self.weight, projected)
+        deviation = np.array([spread(line) for line in projected]) * DEVIATION
+        grid = arrays["grid"]
+        grid[0] = 1.0 / (self.spec.width * deviation)
+        grid[1] = BINS / 2 + 2.0 * self.shift - grid[0] * np.median(projected, axis=1)
+        bins = self.bins(arrays, values, every)
+        arrays["reference"][:] = 0
+        count_kernel(bins, np.ones(len(sample), np.bool_), arrays["reference"])
+        arrays["counter"][COUNTED] = len(sample)
+
+    def _scale_of(self, known: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
+        """Center and unit of a column from what the sample knows of it; its range from the whole profile too."""
+        if len(known) == 0:
+            return 0.0, 1.0
+        center = float(np.median(known))
+        if self.spec.view == "asinh":
+            return center, spread(known)
+        low, high = float(known.min()), float(known.max())
+        if counts[-1] > 0:
+            low = min(low, float(self._edges[np.searchsorted(counts, 0, side="right") - 1]))
+            high = max(high, float(self._edges[np.searchsorted(counts, counts[-1], side="left")]))
+        return center, high - low if high > low else max(1.0, abs(center))
+
+    def merge(self, one: Arrays, other: Arrays) -> Arrays:
+        """What two streams counted since a shared pivot, together (law: mass adds).
+
+        Raises ValueError where they share none: bins of other widths cannot be added.
+        """
+        if any(not np.array_equal(one[name], other[name]) for name in ("grid", "center", "unit", "reference")):
+            raise ValueError(f"{self.name}: expected one calibration, found two; pivot both alike first")
+        merged = {name: array.copy() for name, array in one.items()}
+        merged["latest"] += other["latest"]
+        merged["counter"][FILLED] += other["counter"][FILLED]
+        return merged
+
+
+def spread(values: NDArray[Any]) -> float:
+    """The interquartile range; where half of the values are equal, a wider one; never zero."""
+    low, high = 0.0, 0.0
+    for tail in (0.25, 0.1, 0.05, 0.01, 0.0):
+        low, high = np.quantile(values, (tail, 1.0 - tail))
+        if high - low > 1e-6 * max(abs(low), abs(high)):
+            return float(high - low)
+    return max(1.0, abs(float(high)))
+
+
+@njit(cache=True, nogil=True)
+def scale_kernel(values, columns, center, unit, out):
+    """(value − center) ÷ unit of some rows of `values` (any, n) into `out` float32 (m, n); missing values become 0."""
+    for m in range(len(columns)):
+        column = columns[m]
+        middle = center[m]
+        factor = 1.0 / unit[m]
+        for i in range(values.shape[1]):
+            z = (values[column, i] - middle) * factor
+            z = min(max(z, -LARGEST_SCALED), LARGEST_SCALED)
+            out[m, i] = z if z == z else 0.0
+
+
+@njit(cache=True, nogil=True)
+def asinh_kernel(z):
+    """asinh of `z` float32 (n,) in place, within 2e-4: the logarithm is a polynomial on the bits of the float."""
+    one = np.float32(1.0)
+    a, b, c = np.float32(A), np.float32(B), np.float32(C)
+    ln2 = np.float32(np.log(2.0))
+    grown = np.empty_like(z)
+    for i in range(len(z)):
+        magnitude = abs(z[i])
+        grown[i] = magnitude + np.sqrt(magnitude * magnitude + one)
+    bits = grown.view(np.int32)
+    mantissa = ((bits & np.int32(0x7FFFFF)) | np.int32(0x3F800000)).view(np.float32)
+    for i in range(len(z)):
+        f = mantissa[i] - one
+        log2 = np.float32((bits[i] >> 23) - 127) + f + f * (one - f) * (a + f * (b + f * c))
+        z[i] = np.copysign(log2 * ln2, z[i])
+
+
+@njit(cache=True, nogil=True)
+def project_kernel(z, chosen, weight, out):
+    """Projections (projections, n) of `z` (m, n)."""
+    for p in range(len(chosen)):
+        line = out[p]
+        line[:] = 0.0
+        for k in range(chosen.shape[1]):
+            column = z[chosen[p, k]]
+            w = weight[p, k]
+            for i in range(len(line)):
+                line[i] += w * column[i]
+
+
+@njit(cache=True, nogil=True)
+def bin_kernel(z, chosen, weight, grid, bins):
+    """Bins (projections, n) of `z` (m, n); what lies beyond the first or the last bin is in it."""
+    line = np.empty((1, z.shape[1]), np.float32)
+    last = np.float32(BINS - 1)
+    for p in range(len(chosen)):
+        project_kernel(z, chosen[p : p + 1], weight[p : p + 1], line)
+        scale, zero = grid[0, p], grid[1, p]
+        for i in range(z.shape[1]):
+            bins[p, i] = np.int32(min(max(line[0, i] * scale + zero, np.float32(0.0)), last))
+
+
+@njit(cache=True, nogil=True)
+def table_kernel(bins, table, total):
+    """Add to `total` (n,) what the bins (projections, n) score."""
+    for p in range(len(bins)):
+        said = table[p]
+        own = bins[p]
+        for i in range(len(total)):
+            total[i] += said[np.uint64(own[i])]
+
+
+@njit(cache=True, nogil=True)
+def count_kernel(bins, taken, counts):
+    """Count the rows taken."""
+    for p in range(len(bins)):
+        own = counts[p]
+        line = bins[p]
+        for i in range(len(taken)):
+            own[np.uint64(line[i])] += taken[i]
+
+
+@njit(cache=True, nogil=True)
+def tabulate_kernel(counts, table):
+    """The square of the bits of a bin: minus the mean log2 of its share and of its share at twice the width."""
+    for p in range(len(counts)):
+        total = 0
+        for b in range(BINS):
+            total += counts[p, b]
+        for b in range(BINS):
+            wide = counts[p, b & ~1] + counts[p, b | 1]
+            fine = np.log2((total + 1.0) / (counts[p, b] + 0.5))
+            bits = 0.5 * (fine + np.log2((total + 1.0) / (wide + 0.5)))
+            table[p, b] = bits * bits

@@ -1,0 +1,61 @@
+"""A time-biased sample of the rows that were learned, from which models are built and calibrated.
+
+Until MEMORY_ROWS rows were learned every one of them is as likely to be in the sample as any other (Vitter, *Random
+Sampling with a Reservoir*, 1985); from then on a row's chance fades with its age (Aggarwal, *On Biased Reservoir
+Sampling in the Presence of Stream Evolution*, VLDB 2006). The draws are hashes of a row's number and the seed, so the
+sample is a pure fold of the rows learned (law: cut invariance).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+ROWS = 2_048
+MEMORY_ROWS = 1 << 17
+LARGEST = 1e30  # what values are held to: sums and differences of them stay finite in 32 bits
+
+
+def draws(seed: int, first: int, count: int) -> NDArray[np.float64]:
+    """Numbers in [0, 1) for the counts from `first` on: splitmix64 (Steele, Lea, Flood, 2014)."""
+    z = np.arange(first, first + count, dtype=np.uint64)
+    z += np.uint64((seed * 0xD1342543DE82EF95 + 0x632BE59BD9B4E019) & 0xFFFFFFFFFFFFFFFF)
+    z *= np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def learn(
+    features: NDArray[np.float64],
+    columns: NDArray[np.int64],
+    taken: NDArray[np.bool_],
+    seed: int,
+    sample: NDArray[np.float32],
+    sampled: NDArray[np.int64],
+) -> None:
+    """Offer the rows taken to `sample` float32 (ROWS, m); `sampled` int64 (1,): rows offered so far."""
+    numbers = draws(seed, int(sampled[0]), int(np.count_nonzero(taken)))
+    learn_kernel(features, columns, taken, numbers, sample, sampled)
+
+
+@njit(cache=True, nogil=True)
+def learn_kernel(features, columns, taken, numbers, sample, sampled):
+    """The same; `numbers` float64 holds a draw for each row taken."""
+    size = len(sample)
+    row = 0
+    for i in range(len(taken)):
+        if not taken[i]:
+            continue
+        count = sampled[0]
+        sampled[0] = count + 1
+        draw = numbers[row] * min(count + 1, max(MEMORY_ROWS, size))
+        row += 1
+        slot = count if count < size else int(draw)
+        if slot >= size:
+            continue
+        for m in range(len(columns)):
+            value = features[i, columns[m]]
+            sample[slot, m] = min(max(value, -LARGEST), LARGEST) if value == value else np.nan

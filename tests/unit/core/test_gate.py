@@ -1,0 +1,103 @@
+"""The learning gate: closed to a burst, open to a stream that has changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from detector.core import gate
+from detector.core.batch import TransactionBatch
+from detector.core.operator import step
+from detector.core.spec import HalfSpaceTrees, Spec, parse_feature
+from detector.core.state import TaskState, new_state
+from tests.streams import CARD_ONLY, EVERY_MEMBER, WITHOUT_JIT
+
+SPEC = replace(
+    CARD_ONLY,
+    keys=(),
+    entities=(),
+    numeric=("v", "w"),
+    features=tuple(parse_feature(f"numeric.{name}") for name in ("v", "w")),
+    members=tuple(
+        replace(member, window_rows=250) if isinstance(member, HalfSpaceTrees) else replace(member, pivot_rows=250)
+        for member in EVERY_MEMBER
+    ),
+)
+USUAL, BURST = (1_500, 200) if WITHOUT_JIT else (6_000, 900)
+
+
+def batch(values: np.ndarray, first: int) -> TransactionBatch:
+    rows = len(values)
+    nothing = np.full(rows, np.nan)
+    return TransactionBatch(
+        np.arange(first, first + rows),
+        1_700_000_000_000 + 1_000 * np.arange(first, first + rows),
+        nothing,
+        np.empty((0, rows), np.uint64),
+        nothing,
+        nothing,
+        np.ascontiguousarray(values.T),
+    )
+
+
+def usual(rows: int, seed: int) -> np.ndarray:
+    return np.random.RandomState(seed).normal(0.0, 1.0, (rows, 2))
+
+
+def learned(state: TaskState) -> int:
+    return int(state.sampled[0])
+
+
+def trained() -> TaskState:
+    state = new_state(SPEC)
+    step(SPEC, state, batch(usual(USUAL, 0), 0))
+    return state
+
+
+def test_about_one_usual_row_in_a_hundred_is_held_back() -> None:
+    state = trained()
+    assert 0.98 * USUAL < learned(state) < USUAL
+    assert learned(state) + state.gate["counter"][gate.HELD] == USUAL
+
+
+def test_a_burst_is_scored_to_its_end_and_not_learned() -> None:
+    state = trained()
+    before = learned(state)
+    burst = usual(BURST, 1) * 0.1 + 25.0
+    decided = step(SPEC, state, batch(burst, USUAL))
+    assert learned(state) - before < 0.02 * BURST
+    first, last = decided.score[:, :100].mean(axis=1), decided.score[:, -100:].mean(axis=1)
+    assert (last > 0.99 * first).all()
+    assert (decided.risk[-100:] > 850.0).all()  # by now a tenth of all rows were like it
+
+
+def test_a_stream_that_has_changed_is_learned_after_all() -> None:
+    state = trained()
+    rows = 2 * gate.RING_ROWS + (500 if WITHOUT_JIT else 4_000)
+    before = learned(state)
+    decided = step(SPEC, state, batch(usual(rows, 2) + 25.0, USUAL))
+    assert learned(state) - before > 0.5 * (rows - gate.RING_ROWS / 2)
+    assert decided.risk[:50].min() > 950.0
+    assert np.median(decided.risk[-300:]) < 900.0
+
+
+def test_the_ring_counts_what_it_holds() -> None:
+    arrays = gate.new_arrays()
+    arrays["counter"][gate.THRESHOLD] = 10
+    random = np.random.RandomState(3)
+    for _ in range(5):
+        bins = random.randint(0, 20, 700)
+        late = random.random_sample(700) < 0.2
+        taken = gate.pass_through(arrays, bins, late)
+        assert not taken[late].any()
+        assert taken[(bins <= 10) & ~late].all()
+        assert arrays["counter"][gate.EXCEEDING] == np.count_nonzero(arrays["ring"])
+    assert arrays["counter"][gate.COUNTED] == arrays["counts"].sum()
+
+
+def test_a_spec_without_history_holds_nothing_back() -> None:
+    spec: Spec = SPEC
+    state = new_state(spec)
+    step(spec, state, batch(np.full((gate.COUNTED_MIN // 2, 2), 7.0), 0))
+    assert state.gate["counter"][gate.HELD] == 0
