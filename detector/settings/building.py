@@ -28,7 +28,8 @@ from detector.core.spec import (
     parse_feature,
 )
 from detector.settings.faults import ConfigError
-from detector.settings.sections import Models, Settings
+from detector.settings.models import Models
+from detector.settings.sections import Settings
 from schemas.mapping import Mapping
 
 DEFAULT_ENTITIES = (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from detector.core.spec import KEY_ROLES, Spec, SpecError, parse_duration_ms, parse_feature
+from detector.settings.models import Models
+from detector.settings.section import Names, Section, as_tuple
 from schemas.mapping import Mapping
 from schemas.topics import TOPICS
 
@@ -14,12 +16,6 @@ KeyRole = Literal["card", "customer", "merchant", "terminal", "device", "ip", "c
 assert KeyRole.__args__ == KEY_ROLES, "the roles here are those of the spec"  # type: ignore[attr-defined]
 
 
-def _as_tuple(value: Any) -> Any:
-    """TOML has lists, frozen settings hold tuples."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
@@ -41,12 +37,6 @@ RESERVED_PROPERTIES = frozenset(
         "enable.partition.eof",
     }
 )
-
-
-class Section(BaseModel):
-    """Strict, frozen; unknown keys are refused."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Kafka(Section):
@@ -189,100 +179,6 @@ class Features(Section):
         return text
 
 
-class MemberSettings(Section):
-    """What all models have."""
-
-    enabled: bool = Field(default=True, description="Whether it takes part.")
-    weight: float = Field(default=1.0, gt=0, le=100, description="How much its say counts beside the others'.")
-    features: Names = Field(default=(), description="Features that it sees. Empty: those that suit it.")
-
-
-class HalfSpaceTreesSettings(MemberSettings):
-    """Streaming half-space trees (Tan, Ting, Liu, 2011)."""
-
-    trees: int = Field(default=25, ge=1, le=1_000, description="Number of trees.")
-    height: int = Field(default=8, ge=1, le=15, description="Height of each tree, levels; 2^height leaves.")
-    window_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between pivots.")
-
-
-class IsolationForestSettings(MemberSettings):
-    """A rolling isolation forest (Liu, Ting, Zhou, 2008): trees are built of recent rows, and replaced in turn."""
-
-    trees: int = Field(default=100, ge=1, le=1_000, description="Number of trees.")
-    sample_rows: int = Field(default=256, ge=2, le=2_048, description="Rows that a tree is built of.")
-    rebuild_rows: int = Field(
-        default=128, ge=1, le=1_000_000, description="Learned rows from one new tree to the next."
-    )
-    pivot_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between pivots; new trees wait.")
-
-
-class ProjectionsRangeSettings(MemberSettings):
-    """Histograms of sparse random projections (after LODA, Pevny, 2016) of columns divided by their range."""
-
-    projections: int = Field(default=100, ge=1, le=1_000, description="Number of projections.")
-    width: float = Field(default=2.0, gt=0, le=100, description="Width of a bin, in deviations of its projection.")
-    pivot_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between pivots.")
-
-
-class ProjectionsAsinhSettings(MemberSettings):
-    """The same of the asinh of (value - median) / interquartile range, with finer bins."""
-
-    projections: int = Field(default=100, ge=1, le=1_000, description="Number of projections.")
-    width: float = Field(default=0.5, gt=0, le=100, description="Width of a bin, in deviations of its projection.")
-    pivot_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between pivots.")
-
-
-class PluginSettings(Section):
-    """An anomaly detector of river, or an outlier estimator of scikit-learn, beside our own models.
-
-    Hundreds of times slower than they are: with one, a process decides some tens (river's LocalOutlierFactor) to some
-    thousands (its HalfSpaceTrees) of transactions a second. It is fitted anew at each pivot on the last rows learned,
-    which are all that is saved of it. Its library's code runs with the detector's rights: name only what you trust.
-    """
-
-    estimator: str = Field(
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
-        description="Dotted name of its class, such as river.anomaly.LocalOutlierFactor or "
-        "sklearn.ensemble.IsolationForest (the sklearn extra).",
-    )
-    parameters: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Its arguments, such as { n_neighbors = 20 }. A seed is given by models.seed unless you set one.",
-    )
-    rows: int = Field(default=1_000, ge=16, le=100_000, description="Rows learned last that it is fitted on, rows.")
-    refit_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between two fits.")
-    features: Names = Field(default=(), description="Features that it sees. Empty: those that suit models.")
-    weight: float = Field(default=1.0, gt=0, le=1_000, description="Weight of its score among those of the members.")
-
-
-class Models(Section):
-    """The models whose scores make the risk."""
-
-    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of all random choices.")
-    half_space_trees: HalfSpaceTreesSettings = Field(
-        default_factory=HalfSpaceTreesSettings, description=HalfSpaceTreesSettings.__doc__
-    )
-    isolation_forest: IsolationForestSettings = Field(
-        default_factory=IsolationForestSettings, description=IsolationForestSettings.__doc__
-    )
-    projections_range: ProjectionsRangeSettings = Field(
-        default_factory=ProjectionsRangeSettings, description=ProjectionsRangeSettings.__doc__
-    )
-    projections_asinh: ProjectionsAsinhSettings = Field(
-        default_factory=ProjectionsAsinhSettings, description=ProjectionsAsinhSettings.__doc__
-    )
-    plugins: Annotated[tuple[PluginSettings, ...], BeforeValidator(_as_tuple)] = Field(
-        default=(), description="None by default."
-    )
-
-    @model_validator(mode="after")
-    def _has_one(self) -> Models:
-        ours = [member for member in dict(self).values() if isinstance(member, MemberSettings)]
-        if not self.plugins and not any(member.enabled for member in ours):
-            raise ValueError("expected at least one model enabled, found none")
-        return self
-
-
 class DecisionSettings(Section):
     """When a transaction becomes an alert."""
 
@@ -381,7 +277,7 @@ class Settings(Section):
     kafka: Kafka = Field(default_factory=Kafka, description=Kafka.__doc__)
     topics: Topics = Field(default_factory=Topics, description=Topics.__doc__)
     input: Input = Field(default_factory=Input, description=Input.__doc__)
-    entities: Annotated[tuple[EntitySettings, ...], BeforeValidator(_as_tuple)] | None = Field(
+    entities: Annotated[tuple[EntitySettings, ...], BeforeValidator(as_tuple)] | None = Field(
         default=None,
         description="Not given: card and customer by partition, merchant, terminal and device globally, each where its "
         "role is mapped. An empty list: none, only the row's own numbers are scored.",

@@ -11,7 +11,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from detector.settings.faults import is_secret
-from detector.settings.sections import EntitySettings, PluginSettings, Section, Settings
+from detector.settings.models import PluginSettings
+from detector.settings.section import Section
+from detector.settings.sections import EntitySettings, Settings
 
 MASK = "********"
 LISTED = (EntitySettings, PluginSettings)  # sections of which there may be several

@@ -214,7 +214,7 @@ def test_the_settings_declare_it(tmp_path: Path) -> None:
     path = tmp_path / "detector.toml"
     path.write_text(TOML)
     settings = load(path, {})
-    member = settings.spec().members[1]
+    member = settings.spec().members[-1]
     assert isinstance(member, Plugin)
     assert (member.estimator, member.parameters) == ("river.anomaly.LocalOutlierFactor", '{"n_neighbors": 7}')
     assert (member.weight, member.features, member.rows) == (0.5, ("amount",), 1_000)
