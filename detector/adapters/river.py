@@ -15,24 +15,23 @@ are learned one after the other whatever the call, so `learn_many` equals a loop
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from river import base
 
-from detector.core import profile, spec
+from detector.core import profile, reservoir, spec
 from detector.core.half_space_trees import HalfSpaceForest
+from detector.core.isolation_forest import RollingForest
 from detector.core.models import Arrays, Member
+from detector.core.projections import ProjectionForest
 
 Row = Mapping[base.typing.FeatureName, Any]
 
 
-NO_SAMPLE = np.zeros((0, 0), np.float32)  # half-space trees look at the profile alone
-
-
 class _Streaming(base.AnomalyDetector):
-    """A member with the feature profile that it scales by."""
+    """A member with the feature profile and the reservoir that it is built from."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -41,6 +40,8 @@ class _Streaming(base.AnomalyDetector):
         self._arrays: Arrays
         self._counted = np.zeros(2, np.int64)
         self._histogram = np.zeros((0, profile.BINS), np.int64)
+        self._sample = np.zeros((0, 0), np.float32)
+        self._sampled = np.zeros(1, np.int64)
 
     def _build(self, columns: NDArray[np.int64]) -> Member:
         raise NotImplementedError
@@ -74,9 +75,10 @@ class _Streaming(base.AnomalyDetector):
             taken = values[part]
             trace = self._member.score(self._arrays, taken, np.empty(len(taken)))
             self._member.learn(self._arrays, taken, trace, ~late[part])
+            reservoir.learn(taken, self._member.columns, ~late[part], self.seed, self._sample, self._sampled)
             profile.learn_kernel(bits[part], late[part], self._counted, self._histogram)
             if self._member.rows_to_pivot(self._arrays) <= 0:
-                self._member.pivot(self._arrays, profile.cumulated(self._histogram), NO_SAMPLE)
+                self._member.pivot(self._arrays, profile.cumulated(self._histogram), self._sample[: self._sampled[0]])
             start += len(taken)
 
     def _score(self, rows: list[Row]) -> NDArray[np.float64]:
@@ -92,6 +94,7 @@ class _Streaming(base.AnomalyDetector):
         self._member = self._build(np.arange(len(names)))
         self._arrays = self._member.new_arrays()
         self._histogram = np.zeros((len(names), profile.BINS), np.int64)
+        self._sample = np.zeros((reservoir.ROWS, len(names)), np.float32)
         self._names = names
 
     def _matrix(self, rows: list[Row]) -> NDArray[np.float64]:
@@ -128,3 +131,70 @@ class HalfSpaceTrees(_Streaming):
     def _build(self, columns: NDArray[np.int64]) -> Member:
         asked = spec.HalfSpaceTrees(self.trees, self.height, self.window_rows)
         return HalfSpaceForest(asked, columns, columns, self.seed)
+
+
+class IsolationForest(_Streaming):
+    """A rolling isolation forest (Liu, Ting, Zhou, ICDM 2008): its trees are replaced in turn by ones of recent rows.
+
+    Parameters
+    ----------
+    trees
+        Number of trees.
+    sample_rows
+        Rows that a tree is built of.
+    rebuild_rows
+        Rows learned to a tree replaced.
+    pivot_rows
+        Rows between two pivots, where trees are replaced; the first windows are shorter.
+    seed
+        Seed of the splits and of the reservoir.
+    """
+
+    def __init__(
+        self, trees: int = 100, sample_rows: int = 256, rebuild_rows: int = 64, pivot_rows: int = 1_000, seed: int = 42
+    ) -> None:
+        super().__init__(seed)
+        self.trees = trees
+        self.sample_rows = sample_rows
+        self.rebuild_rows = rebuild_rows
+        self.pivot_rows = pivot_rows
+
+    def _build(self, columns: NDArray[np.int64]) -> Member:
+        asked = spec.IsolationForest(self.trees, self.sample_rows, self.rebuild_rows, self.pivot_rows)
+        return RollingForest(asked, columns, columns, self.seed)
+
+
+class ProjectionHistograms(_Streaming):
+    """Histograms of sparse random projections, after LODA (Pevný, Machine Learning, 2016).
+
+    Parameters
+    ----------
+    view
+        `range`: columns divided by their range; `asinh`: the asinh of robust deviations.
+    projections
+        Number of projections.
+    width
+        Width of a bin in standard deviations of its projection.
+    pivot_rows
+        Rows between two pivots; the first windows are shorter.
+    seed
+        Seed of the projections and of the reservoir.
+    """
+
+    def __init__(
+        self,
+        view: Literal["range", "asinh"] = "range",
+        projections: int = 100,
+        width: float = 2.0,
+        pivot_rows: int = 1_000,
+        seed: int = 42,
+    ) -> None:
+        super().__init__(seed)
+        self.view: Literal["range", "asinh"] = view
+        self.projections = projections
+        self.width = width
+        self.pivot_rows = pivot_rows
+
+    def _build(self, columns: NDArray[np.int64]) -> Member:
+        asked = spec.ProjectionHistograms(self.view, self.projections, self.width, self.pivot_rows)
+        return ProjectionForest(asked, columns, columns, self.seed)

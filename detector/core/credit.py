@@ -37,48 +37,47 @@ def fused(credits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDArra
 
 
 @njit(cache=True, nogil=True)
-def walk_kernel(z, feature, threshold, heavier, height, weight, value, credit):
-    """Credit (m,) of one row `z` (m,), added up over all trees; returns what an empty walk says, summed over trees.
+def means_kernel(weight, value, mean):
+    """Fill `mean` (trees, inner): what may be expected under each node.
 
-    `weight`, `value` (trees, leaves): how many rows a leaf held, and what it says. Leaves under a node lie side by
-    side, so a mean under any node is a difference of two running sums. Where no row was, leaves count alike.
+    `weight`, `value` (trees, leaves): rows that a leaf held, and what it says; where no row was, leaves count alike.
     """
     leaves = weight.shape[1]
     inner = leaves - 1
-    rows = np.empty(leaves + 1)
-    sums = np.empty(leaves + 1)
-    plain = np.empty(leaves + 1)
-    rows[0] = 0.0
-    sums[0] = 0.0
-    plain[0] = 0.0
+    rows = np.empty(inner + leaves)
+    said = np.empty(inner + leaves)
+    for tree in range(len(weight)):
+        for leaf in range(leaves):
+            rows[inner + leaf] = weight[tree, leaf]
+            said[inner + leaf] = value[tree, leaf]
+        for node in range(inner - 1, -1, -1):
+            left, right = 2 * node + 1, 2 * node + 2
+            rows[node] = rows[left] + rows[right]
+            if rows[node] > 0.0:
+                said[node] = (rows[left] * said[left] + rows[right] * said[right]) / rows[node]
+            else:
+                said[node] = 0.5 * (said[left] + said[right])
+            mean[tree, node] = said[node]
+
+
+@njit(cache=True, nogil=True)
+def walk_kernel(z, feature, threshold, heavier, height, mean, value, credit):
+    """Credit (m,) of one row `z` (m,), added up over all trees; returns what an empty walk says, summed over trees.
+
+    `mean` (trees, inner) is that of `means_kernel`, `value` (trees, leaves) what a leaf says.
+    """
+    inner = feature.shape[1]
     base = 0.0
     for tree in range(len(feature)):
-        for leaf in range(leaves):
-            said = np.float64(value[tree, leaf])
-            held = np.float64(weight[tree, leaf])
-            rows[leaf + 1] = rows[leaf] + held
-            sums[leaf + 1] = sums[leaf] + held * said
-            plain[leaf + 1] = plain[leaf] + said
         node = 0
-        first = 0
-        width = leaves
-        mean = sums[leaves] / rows[leaves] if rows[leaves] > 0.0 else plain[leaves] / leaves
-        base += mean
+        before = np.float64(mean[tree, 0])
+        base += before
         for _ in range(height):
             column = feature[tree, node]
             number = z[column]
             right = heavier[tree, node] if np.isnan(number) else number >= threshold[tree, node]
-            width //= 2
-            node = 2 * node + 1
-            if right:
-                node += 1
-                first += width
-            last = first + width
-            before = mean
-            if node >= inner:
-                mean = np.float64(value[tree, first])
-            else:
-                held = rows[last] - rows[first]
-                mean = (sums[last] - sums[first]) / held if held > 0.0 else (plain[last] - plain[first]) / width
-            credit[column] += mean - before
+            node = 2 * node + 1 + right
+            now = np.float64(mean[tree, node] if node < inner else value[tree, node - inner])
+            credit[column] += now - before
+            before = now
     return base

@@ -91,9 +91,9 @@ class HalfSpaceForest:
         """The state before the first row.
 
         `scale` float64 (4, m): center and width of the reference, of the latest. `reference`, `latest` int32 (trees,
-        leaves): masses of the leaves; those of inner nodes are sums. Two tables are what `reference` comes to: `path`
-        int64 (trees, leaves), what a row that ends in a leaf scores, and `heavier` bool (trees, inner), whether the
-        right child has more mass.
+        leaves): masses of the leaves; those of inner nodes are sums. Three tables are what `reference` comes to: `path`
+        int64 (trees, leaves), what a row that ends in a leaf scores, `heavier` bool (trees, inner), whether the right
+        child has more mass, and `mean` float64 (trees, inner), what rows under a node score on average.
         """
         trees, leaves = self.spec.trees, 2**self.splits.height
         scale = np.zeros((4, len(self.columns)))
@@ -105,6 +105,7 @@ class HalfSpaceForest:
             "latest": np.zeros((trees, leaves), np.int32),
             "path": np.zeros((trees, leaves), np.int64),
             "heavier": np.zeros((trees, leaves - 1), np.bool_),
+            "mean": np.zeros((trees, leaves - 1)),
         }
 
     def rows_to_pivot(self, arrays: Arrays) -> int:
@@ -165,7 +166,7 @@ class HalfSpaceForest:
         if not rows:
             return given, 0.0
         z = self._scaled(row[None, :], *arrays["scale"][:2])[:, 0]
-        tables = arrays["heavier"], splits.height, arrays["reference"], arrays["path"]
+        tables = arrays["heavier"], splits.height, arrays["mean"], arrays["path"]
         base = credit.walk_kernel(z, splits.feature, splits.threshold, *tables, given)
         size = float(self.spec.trees * rows * splits.nodes)
         return given / -size, 1.0 - base / size
@@ -200,6 +201,7 @@ class HalfSpaceForest:
         arrays["counter"][REFERENCE_ROWS] = arrays["counter"][FILLED]
         limit = SIZE_LIMIT_SHARE * arrays["counter"][FILLED]
         freeze_kernel(arrays["reference"], limit, arrays["path"], arrays["heavier"])
+        credit.means_kernel(arrays["reference"], arrays["path"], arrays["mean"])
 
     def merge(self, one: Arrays, other: Arrays) -> Arrays:
         """What two streams learned since they shared a reference, together (law: mass adds).

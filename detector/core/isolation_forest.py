@@ -46,7 +46,7 @@ class RollingForest:
 
     def new_arrays(self) -> Arrays:
         """The state before the first row: `feature` int16, `threshold` float32, `heavier` bool (trees, inner), `length`
-        float32 (trees, leaves), in units of the length that is expected, `held` int16 (trees, leaves), rows built of.
+        float32 (trees, leaves), in units of the length that is expected, `mean` float32 (trees, inner), of its rows.
         """
         trees, leaves = self.spec.trees, 2**self.height
         return {
@@ -55,7 +55,7 @@ class RollingForest:
             "threshold": np.zeros((trees, leaves - 1), np.float32),
             "heavier": np.zeros((trees, leaves - 1), np.bool_),
             "length": np.zeros((trees, leaves), np.float32),
-            "held": np.zeros((trees, leaves), np.int16),
+            "mean": np.zeros((trees, leaves - 1), np.float32),
         }
 
     def rows_to_pivot(self, arrays: Arrays) -> int:
@@ -97,7 +97,7 @@ class RollingForest:
         z, score, trees = np.empty((len(self.columns), 1), np.float32), np.empty(1), self.spec.trees
         hold_kernel(row[None, :], self.columns, z)
         splits = arrays["feature"], arrays["threshold"], arrays["heavier"], self.height
-        base = 2.0 ** (-credit.walk_kernel(z[:, 0], *splits, arrays["held"], arrays["length"], given) / trees)
+        base = 2.0 ** (-credit.walk_kernel(z[:, 0], *splits, arrays["mean"], arrays["length"], given) / trees)
         self.score(arrays, row[None, :], score)
         gain, total = float(score[0]) - base, given.sum()
         if abs(total) <= 1e-9 * np.abs(given).sum() or total == 0.0:
@@ -115,6 +115,7 @@ class RollingForest:
         rows = sample[:, self.profiled]
         size = min(self.spec.sample_rows, len(rows))
         numbers = len(self.columns) + size + 2 * (2**self.height - 1)
+        held = np.empty(2**self.height, np.int16)  # rows in each leaf
         for number in range(int(counter[BUILT]), int(counter[BUILT]) + min(due, trees)):
             tree = number % trees
             build_kernel(
@@ -125,8 +126,9 @@ class RollingForest:
                 arrays["threshold"][tree],
                 arrays["heavier"][tree],
                 arrays["length"][tree],
-                arrays["held"][tree],
+                held,
             )
+            credit.means_kernel(held[None], arrays["length"][tree : tree + 1], arrays["mean"][tree : tree + 1])
         counter[BUILT] += min(due, trees)
         turn(counter, self.spec.pivot_rows)
 

@@ -116,14 +116,11 @@ class ProjectionForest:
         given = np.zeros(len(self.columns))
         if not self.ready(arrays):
             return given, 0.0
-        reference, table = arrays["reference"].astype(np.float64), arrays["table"].astype(np.float64)
-        usual = (reference * table).sum(axis=1) / reference.sum(axis=1)
-        base = 1.0 - float(np.exp2(-np.sqrt(usual.mean())))
         score = np.empty(1)
-        bins = self.score(arrays, row[None, :], score)
-        more = table[np.arange(len(table)), bins[:, 0]] - usual
-        push = np.abs(self.weight * self.scaled(arrays, row[:, None], self.columns)[:, 0][self.chosen]) + 1e-9
-        np.add.at(given, self.chosen, (more / push.sum(axis=1))[:, None] * push)
+        bins = self.score(arrays, row[None, :], score)[:, 0]
+        z = self.scaled(arrays, row[:, None], self.columns)[:, 0]
+        usual = credit_kernel(z, self.chosen, self.weight, bins, arrays["reference"], arrays["table"], given)
+        base = 1.0 - float(np.exp2(-np.sqrt(usual / len(bins))))
         gain = float(score[0]) - base
         total = given.sum()
         if abs(total) <= 1e-9 * np.abs(given).sum():
@@ -271,6 +268,27 @@ def bin_kernel(z, chosen, weight, grid, bins):
         scale, zero = grid[0, p], grid[1, p]
         for i in range(z.shape[1]):
             bins[p, i] = np.int32(min(max(line[0, i] * scale + zero, np.float32(0.0)), last))
+
+
+@njit(cache=True, nogil=True)
+def credit_kernel(z, chosen, weight, bins, reference, table, given):
+    """Add to `given` (m,) what each column adds to what the bins (projections,) say; returns what a usual row's say."""
+    usual = 0.0
+    for p in range(len(chosen)):
+        rows = np.int64(0)
+        said = 0.0
+        for b in range(BINS):
+            rows += reference[p, b]
+            said += np.float64(reference[p, b]) * table[p, b]
+        said /= rows
+        usual += said
+        push = 0.0
+        for k in range(chosen.shape[1]):
+            push += abs(np.float64(weight[p, k]) * z[chosen[p, k]]) + 1e-9
+        more = (table[p, np.int64(bins[p])] - said) / push
+        for k in range(chosen.shape[1]):
+            given[chosen[p, k]] += more * (abs(np.float64(weight[p, k]) * z[chosen[p, k]]) + 1e-9)
+    return usual
 
 
 @njit(cache=True, nogil=True)

@@ -17,7 +17,7 @@ from river import compose, evaluate, metrics, preprocessing
 
 from detector.adapters import river as ours
 
-CLASSES = (ours.HalfSpaceTrees,)
+CLASSES = (ours.HalfSpaceTrees, ours.IsolationForest, ours.ProjectionHistograms)
 
 
 class Purchases:

@@ -71,9 +71,12 @@ def test_credit_along_a_walk_against_means_written_out() -> None:
         (np.nan, 0.7): (1.0 - right, right - top),
         (np.nan, np.nan): (10.0 - left, left - top),
     }
+    mean = np.empty((1, 3))
+    credit.means_kernel(weight, value, mean)
+    assert mean.tolist() == [[top, left, right]]
     for z, expected in cases.items():
         given = np.zeros(2)
-        base = credit.walk_kernel(np.array(z), feature, threshold, heavier, 2, weight, value, given)
+        base = credit.walk_kernel(np.array(z), feature, threshold, heavier, 2, mean, value, given)
         assert base == top
         assert given.tolist() == pytest.approx(expected)
 
