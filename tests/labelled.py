@@ -99,3 +99,16 @@ def play(
 def between(start: int, stop: int, cuts: Sequence[int]) -> list[tuple[int, int]]:
     edges = [start, *sorted(cut for cut in cuts if start < cut < stop), stop]
     return list(pairwise(edges))
+
+
+def stumps(inputs: np.ndarray, is_fraud: np.ndarray, trees: int, depth: int) -> tuple[np.ndarray, ...]:
+    """A trainer in plain numpy: a stump an input, at the mean of the frauds, missing to the left."""
+    shape = (trees, 2 ** (depth + 1) - 1)
+    feature, threshold = np.full(shape, -1, np.int16), np.zeros(shape, np.float32)
+    value, left_if_missing = np.zeros(shape, np.float32), np.ones(shape, np.bool_)
+    for tree in range(min(trees, inputs.shape[1])):
+        known = inputs[is_fraud, tree][~np.isnan(inputs[is_fraud, tree])]
+        if len(known):
+            feature[tree, 0], threshold[tree, 0] = tree, known.mean()
+            value[tree, 1], value[tree, 2] = -0.1, 0.1 * len(is_fraud)
+    return feature, threshold, value, left_if_missing

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from detector.core.batch import TransactionBatch
+from detector.core.boosted import margins
 from detector.core.labels import LabelBatch, learn_labels
 from detector.core.operator import step
 from detector.core.spec import Decision, HalfSpaceTrees, IsolationForest, ProjectionHistograms, Spec
@@ -43,6 +44,8 @@ def compile_kernels(spec: Spec, progress: Progress | None = None) -> None:
     if progress is not None:
         progress("restore", len(stages), len(stages) + 1)
     gauges(eager, from_saved(eager, saved_arrays(state)))
+    if state.labels is not None:  # no fit is due within so few rows
+        margins(state.labels.boosted, np.zeros((1, len(spec.features) + 1), np.float32))
     if progress is not None:
         progress("ready", len(stages) + 1, len(stages) + 1)
 

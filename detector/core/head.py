@@ -24,6 +24,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from detector.core import budget
+from detector.core.boosted import Boosted, margins
 from detector.core.pending import FRAUD, UNKNOWN, Pending
 from detector.core.spec import Labels
 
@@ -141,6 +142,7 @@ def blend(
     labels: Labels,
     arrays: Arrays,
     pending: Pending,
+    boosted: Boosted,
     rows: int,
     frauds: int,
     inputs: NDArray[np.float32],
@@ -151,20 +153,27 @@ def blend(
     if frauds <= 0 or counter[TAKEN] == 0:
         return anomaly
     if counter[STALE] > LEVEL_STALE_SHARE * counter[TAKEN] or not counter[LEVELED]:
-        find_level(arrays, pending, rows)
-    logit = np.empty(len(inputs))
-    logit_kernel(inputs, _model(arrays), logit)
+        find_level(arrays, pending, boosted, rows)
+    logit = logits(arrays, boosted, inputs)
     share = frauds / (frauds + labels.frauds_until_half)
     bits = (1.0 - share) * bits_of(anomaly) + share * head_bits(logit, float(arrays["level"][0]))
     blended: NDArray[np.float64] = 1.0 - np.exp2(-np.minimum(bits, BITS_MAX))
     return blended
 
 
-def find_level(arrays: Arrays, pending: Pending, rows: int) -> None:
+def logits(arrays: Arrays, boosted: Boosted, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The logit of each row (n, m): the online head's, or its weighted mean with the boosted head's."""
+    logit = np.empty(len(inputs))
+    logit_kernel(inputs, _model(arrays), logit)
+    if boosted.weight > 0.0:
+        logit += boosted.weight * (margins(boosted, inputs) - logit)
+    return logit
+
+
+def find_level(arrays: Arrays, pending: Pending, boosted: Boosted, rows: int) -> None:
     """Let the level follow the median of what the head says of the newest rows."""
     newest = _newest(pending, rows, min(rows, len(pending.identity), LEVEL_ROWS))
-    logit = np.empty(len(newest))
-    logit_kernel(pending.inputs[newest], _model(arrays), logit)
+    logit = logits(arrays, boosted, pending.inputs[newest])
     counter, level = arrays["counter"], arrays["level"]
     step = LEVEL_STEP if counter[LEVELED] else 1.0
     level[0] += step * (float(np.median(logit)) - level[0])

@@ -20,8 +20,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from detector.core import budget, head
+from detector.core import boosted, budget, head
 from detector.core.batch import TransactionBatch
+from detector.core.boosted import Boosted
 from detector.core.entities import (
     CHUNK,
     DONE,
@@ -49,7 +50,7 @@ from detector.core.pending import (
     with_room,
 )
 from detector.core.plan import FRAUD_RATE, KIND, OUT, WINDOW, EntityPlan, plan_entity
-from detector.core.spec import LABEL_KINDS, Spec
+from detector.core.spec import LABEL_KINDS, Labels, Spec
 from detector.core.windows import (
     SCRATCH,
     T_AMOUNT,
@@ -121,13 +122,14 @@ class LabelState:
     counter: NDArray[np.int64]
     pending: Pending
     tables: list[EntityTable]
-    head: dict[str, NDArray[Any]] = field(default_factory=dict)
+    head: dict[str, NDArray[Any]]
+    boosted: Boosted
 
     def nbytes(self) -> int:
         """Bytes held, spare capacity included."""
         tables = sum(array.nbytes for table in self.tables for array in table)
         own = sum(array.nbytes for array in self.pending) + sum(array.nbytes for array in self.head.values())
-        return self.counter.nbytes + tables + own
+        return self.counter.nbytes + tables + own + self.boosted.nbytes()
 
 
 def new_label_state(spec: Spec) -> LabelState | None:
@@ -143,6 +145,7 @@ def new_label_state(spec: Spec) -> LabelState | None:
         pending=new_pending(spec.labels.pending_rows_max, len(plans), inputs),
         tables=[new_table(recent_width=0, distinct_width=0, places=False, detailed=False) for _ in plans],
         head=head.new_arrays(inputs),
+        boosted=boosted.new_boosted(spec.labels, inputs),
     )
 
 
@@ -166,8 +169,29 @@ def supervise(
     assert spec.labels is not None, "a state has labels where its spec has"
     assert len(batch.identity) == len(batch), "with labels every row has an identity"
     inputs = head_inputs(features, anomaly)
-    rows, frauds, rows_max = int(state.counter[ROWS_PUT]), int(state.counter[FRAUDS]), spec.labels.pending_rows_max
-    score = head.blend(spec.labels, state.head, state.pending, rows, frauds, inputs, anomaly)
+    score = np.empty(len(batch))
+    start = 0
+    while start < len(batch):
+        if boosted.rows_to_swap(state.boosted, int(state.counter[ROWS_PUT]), 1) == 0:
+            boosted.swap(spec.labels, state.boosted)
+            state.head["counter"][head.LEVELED] = 0
+        stop = start + boosted.rows_to_swap(state.boosted, int(state.counter[ROWS_PUT]), len(batch) - start)
+        part = slice(start, stop)
+        score[part] = _supervise(spec.labels, state, batch.rows(start, stop), inputs[part], anomaly[part])
+        start = stop
+    return score
+
+
+def _supervise(
+    labels: Labels,
+    state: LabelState,
+    batch: TransactionBatch,
+    inputs: NDArray[np.float32],
+    anomaly: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The same for rows between which no trees change."""
+    rows, frauds, rows_max = int(state.counter[ROWS_PUT]), int(state.counter[FRAUDS]), labels.pending_rows_max
+    score = head.blend(labels, state.head, state.pending, state.boosted, rows, frauds, inputs, anomaly)
     state.pending = with_room(state.pending, rows, rows_max, len(batch))
     key = np.empty((len(state.plans), len(batch)), np.uint64)
     for position, plan in enumerate(state.plans):
@@ -194,6 +218,7 @@ def learn_labels(spec: Spec, state: TaskState, labels: LabelBatch) -> LabelTally
         return LabelTally()
     rows = int(own.counter[ROWS_PUT])
     head.calibrate(spec.labels, own.head, own.pending, rows)
+    boosted.start(spec.labels, own.boosted, own.pending, rows)
     before = own.counter.copy()
     watermark_ms = int(state.clock[budget.EVENT_MS]) - spec.allowed_lateness_ms
     slot, change = np.empty(len(labels), np.int64), np.zeros(len(labels), np.int8)
@@ -364,5 +389,7 @@ def label_gauges(spec: Spec, state: LabelState | None) -> dict[str, float]:
         "labelled_frauds": frauds,
         "head_weight": frauds / (frauds + spec.labels.frauds_until_half),
         "labels_pending_rows": float(min(counter[ROWS_PUT], len(state.pending.identity))),
+        "boosted_swaps": float(state.boosted.arrays["counter"][boosted.SWAPS]),
+        "boosted_version": float(state.boosted.arrays["counter"][boosted.VERSION]),
         "labelled_entities": float(sum(table.counter[SLOTS] for table in state.tables)),
     }

@@ -196,6 +196,10 @@ class Labels:
     genuine_share: float = 0.2
     fraud_weight: float = 2.0
     learning_rate: float = 0.1
+    boosted_trainer: str = ""  # dotted name of a function; empty: no boosted head
+    boosted_trees: int = 60
+    boosted_depth: int = 5
+    boosted_delay_rows: int = 8_192
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,8 @@ def _saved_labels(labels: LabelState) -> dict[str, Array]:
     rows = int(labels.counter[ROWS_PUT])
     saved |= {f"labels.pending.{name}": getattr(labels.pending, name)[:rows] for name in RING}
     saved |= {f"labels.head.{name}": array for name, array in labels.head.items()}
+    saved |= {f"labels.boosted.{name}": array for name, array in labels.boosted.arrays.items()}
+    saved |= {f"labels.boosted.rows.{name}": array for name, array in labels.boosted.rows.items()}
     for plan, table in zip(labels.plans, labels.tables, strict=True):
         saved |= _saved_table(f"labels.entity.{plan.entity.name}.", table)
     return saved
@@ -192,6 +194,9 @@ def _restore_labels(labels: LabelState, saved: dict[str, Array]) -> None:
     _fill(labels.counter, saved["labels.counter"], "labels.counter")
     for name, array in labels.head.items():
         _fill(array, saved[f"labels.head.{name}"], f"labels.head.{name}")
+    for name, array in labels.boosted.arrays.items():
+        _fill(array, saved[f"labels.boosted.{name}"], f"labels.boosted.{name}")
+    labels.boosted.rows = {name: saved[f"labels.boosted.rows.{name}"].copy() for name in labels.boosted.rows}
     ring: dict[str, Any] = {
         name: _fitting(getattr(labels.pending, name), saved[f"labels.pending.{name}"]) for name in RING
     }

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib.util import find_spec
 
 from detector.adapters.plugin import Plugin, PluginError, declare
 from detector.codec.shape import KEY_ROLE_FIELDS
@@ -39,6 +40,7 @@ DEFAULT_ENTITIES = (
     Entity("terminal", "terminal", "global"),
     Entity("device", "device", "global"),
 )
+BOOSTED_TRAINER = "detector.adapters.boosting.train"
 WINDOW_MS_MAX = 365 * 86_400_000
 _NEEDS_AMOUNT = (
     FeatureKind.AMOUNT,
@@ -68,6 +70,8 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
     ]
     plugins, plugin_faults = _plugins(settings, names)
     faults += plugin_faults
+    if settings.labels.enabled and settings.labels.boosted and find_spec("xgboost") is None:
+        faults.append("labels.boosted: expected xgboost, found none; install the extra `boost`, or leave it off")
     if faults:
         raise ConfigError(faults)
     decision = settings.decision
@@ -117,6 +121,8 @@ def _labels(settings: Settings) -> Labels | None:
         declared.genuine_share,
         declared.fraud_weight,
         declared.learning_rate,
+        BOOSTED_TRAINER if declared.boosted else "",
+        boosted_delay_rows=declared.boosted_delay_rows,
     )
 
 

@@ -249,6 +249,18 @@ class LabelSettings(Section):
     fraud_weight: float = Field(
         default=2.0, gt=0, le=1e6, description="How many of those genuine rows a fraud weighs as much as."
     )
+    boosted: bool = Field(
+        default=False,
+        description="Whether boosted trees are fitted to the labelled rows in the background, beside the online head; "
+        "needs the extra `boost`.",
+    )
+    boosted_delay_rows: int = Field(
+        default=8_192,
+        ge=1,
+        le=100_000_000,
+        description="Rows from the start of a fit to the row where its trees take over; should they not be ready, "
+        "deciding waits for them.",
+    )
     learning_rate: float = Field(default=0.1, gt=0, le=10, description="First step of the head's weights (AdaGrad).")
 
 
