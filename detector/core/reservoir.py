@@ -59,3 +59,26 @@ def learn_kernel(features, columns, taken, numbers, sample, sampled):
         for m in range(len(columns)):
             value = features[i, columns[m]]
             sample[slot, m] = min(max(value, -LARGEST), LARGEST) if value == value else np.nan
+
+
+def merge(
+    one: NDArray[np.float32], one_rows: int, other: NDArray[np.float32], other_rows: int, seed: int
+) -> tuple[NDArray[np.float32], int]:
+    """The sample of two streams that were offered so many rows each, and how many they were together.
+
+    A slot takes its row from either in proportion to the rows that the stream has seen, at most MEMORY_ROWS of them;
+    while both samples hold whole streams that fit, they are set one after the other.
+    """
+    total, size = one_rows + other_rows, len(one)
+    if total <= size:
+        merged = one.copy()
+        merged[one_rows:total] = other[:other_rows]
+        return merged, total
+    held = min(one_rows, size), min(other_rows, size)
+    weight = min(one_rows, MEMORY_ROWS), min(other_rows, MEMORY_ROWS)
+    number = draws(seed, total, 2 * size).reshape(2, size)
+    first = number[0] * (weight[0] + weight[1]) < weight[0]
+    order = [np.argsort(number[1][:kept]) for kept in held]
+    take = [np.resize(chosen, size) if len(chosen) else np.zeros(size, np.int64) for chosen in order]
+    rank = np.where(first, np.cumsum(first) - 1, np.cumsum(~first) - 1)
+    return np.where(first[:, None], one[take[0][rank]], other[take[1][rank]]), total

@@ -64,7 +64,7 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
     names = {feature.name for feature in features}
     faults += [
         f"models.{member.kind}.features: expected names among the features in use, found {name!r}"
-        for member in _members(settings.models)
+        for member in members_of(settings.models)
         for name in member.features
         if name not in names
     ]
@@ -83,7 +83,7 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
         numeric=numeric,
         entities=entities,
         features=features,
-        members=(*_members(settings.models), *plugins),
+        members=(*members_of(settings.models), *plugins),
         decision=Decision(
             decision.alerts_per_day or None, decision.alert_risk_min, decision.review_risk_min, decision.money_weight
         ),
@@ -95,7 +95,7 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
     )
 
 
-def _members(models: Models) -> tuple[MemberSpec, ...]:
+def members_of(models: Models) -> tuple[MemberSpec, ...]:
     """The enabled members, in the order of their sections."""
     kinds: dict[str, Callable[..., MemberSpec]] = {
         "half_space_trees": HalfSpaceTrees,

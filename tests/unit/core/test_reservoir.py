@@ -54,3 +54,24 @@ def test_draws_are_even() -> None:
     found = np.sort(reservoir.draws(7, 1_000, 20_000))
     assert np.abs(found - np.linspace(0.0, 1.0, 20_000)).max() < 0.02
     np.testing.assert_array_equal(reservoir.draws(7, 1_005, 10), reservoir.draws(7, 1_000, 15)[5:])
+
+
+def test_two_short_samples_are_set_one_after_the_other() -> None:
+    merged, rows = reservoir.merge(filled(20, 64)[:, None], 20, filled(30, 64)[:, None], 30, seed=1)
+    assert rows == 50
+    assert merged[:50, 0].tolist() == [*range(20), *range(30)]
+
+
+def test_merged_samples_hold_either_stream_in_proportion() -> None:
+    ones, twos = np.ones((512, 1), np.float32), np.full((512, 1), 2.0, np.float32)
+    merged, rows = reservoir.merge(ones, 3_000, twos, 9_000, seed=5)
+    assert rows == 12_000
+    assert abs(np.count_nonzero(merged == 1.0) / 512 - 0.25) < 0.06
+    few, _ = reservoir.merge(ones, 100_000, filled(10, 512)[:, None] + 7.0, 10, seed=5)
+    assert np.count_nonzero(few != 1.0) <= 2
+
+
+def test_a_merged_sample_draws_no_row_twice() -> None:
+    odd, even = np.arange(0, 512, 2, dtype=np.float32)[:, None], np.arange(1, 512, 2, dtype=np.float32)[:, None]
+    merged, _ = reservoir.merge(odd, 5_000, even, 5_000, seed=2)
+    assert len(np.unique(merged)) == 256
