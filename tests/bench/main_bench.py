@@ -1,8 +1,9 @@
 """The main job on one real broker: how many transactions a second, what each step costs, how soon an alert can be read.
 
-(a) bare `consume()`, the limit of the Python client; (b) the detector, exactly once, default features, 25 × 8 trees;
-(c) the usual loop with river. Rounds a, b, c, a, b, c, …; the table shows medians, so that a noisy machine is noisy for
-all. Then latency: 5,000 transactions a second, from `produce` to the alert readable as `read_committed`.
+(a) bare `consume()`, the limit of the Python client; (b) the detector, exactly once, default features, 25 × 8 trees
+alone, as (c) has them; (d) the detector with all its default models; (c) the usual loop with river. Rounds a, b, d, c,
+a, …; the table shows medians, so that a noisy machine is noisy for all. Then latency, all default models: 5,000
+transactions a second, from `produce` to the alert readable as `read_committed`.
 
 `python -m tests.bench.main_bench --help`
 """
@@ -28,6 +29,9 @@ from tests.bench.latency import measure_latency
 from tests.bench.service import running
 
 ALERTS_PER_DAY = 20  # of about 9,700 transactions: 0.2 %, as many as people may look at in a large stream
+TREES_ALONE = "".join(
+    f"[models.{name}]\nenabled = false\n" for name in ("isolation_forest", "projections_range", "projections_asinh")
+)
 POLL_S = 0.25  # reading the metrics costs the process milliseconds
 TOPIC = f"bench-{os.getpid()}-transactions"
 
@@ -81,10 +85,12 @@ def contender(who: str, bootstrap: str, topic: str, count: int) -> dict[str, flo
     return figures
 
 
-def detector(folder: Path, bootstrap: str, topic: str, count: int, round_: int) -> dict[str, float]:
-    """Runs (b): from the first commit seen to the last, and CPU seconds by step."""
-    config, port = write_config(folder, f"bench-{os.getpid()}-{round_}", bootstrap, topic, ALERTS_PER_DAY)
-    with running(config, port, folder / f"detector-{round_}.log", wait=False) as service:
+def detector(folder: Path, bootstrap: str, topic: str, count: int, name: str, models: str) -> dict[str, float]:
+    """Runs (b) or (d): from the first commit seen to the last, and CPU seconds by step."""
+    config, port = write_config(folder, f"bench-{os.getpid()}-{name}", bootstrap, topic, ALERTS_PER_DAY)
+    with config.open("a") as file:
+        file.write(models)
+    with running(config, port, folder / f"{name}.log", wait=False) as service:
         first: tuple[float, float] | None = None
         while True:
             service.check()
@@ -115,11 +121,12 @@ def throughput(folder: Path, bootstrap: str, args: argparse.Namespace) -> dict[s
         ],
         check=True,
     )
-    runs: dict[str, list[dict[str, float]]] = {"consume": [], "detector": [], "river": []}
+    runs: dict[str, list[dict[str, float]]] = {"consume": [], "trees": [], "detector": [], "river": []}
     for round_ in range(args.rounds):
         print(f"round {round_ + 1} of {args.rounds}", file=sys.stderr, flush=True)
         runs["consume"].append(contender("bare", bootstrap, TOPIC, args.count))
-        runs["detector"].append(detector(folder, bootstrap, TOPIC, args.count, round_))
+        for who, models in (("trees", TREES_ALONE), ("detector", "")):
+            runs[who].append(detector(folder, bootstrap, TOPIC, args.count, f"{who}-{round_}", models))
         runs["river"].append(contender("river", bootstrap, TOPIC, min(args.count, args.river_count)))
     return runs
 
@@ -127,6 +134,12 @@ def throughput(folder: Path, bootstrap: str, args: argparse.Namespace) -> dict[s
 def rate(runs: list[dict[str, float]]) -> float:
     """Median records a second."""
     return statistics.median(run["records"] / run["seconds"] for run in runs)
+
+
+def costs(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Median CPU µs a transaction, by step."""
+    names = sorted(runs[0].keys() - {"records", "seconds", "all"})
+    return {step: statistics.median(1e6 * run[step] / run["all"] for run in runs) for step in names}
 
 
 def main() -> None:
@@ -144,18 +157,20 @@ def main() -> None:
         runs = throughput(folder, bootstrap, args)
         print("latency", file=sys.stderr, flush=True)
         latency = measure_latency(folder, bootstrap, args.latency_rate, args.latency_seconds, write_config)
-    consume, ours, river = rate(runs["consume"]), rate(runs["detector"]), rate(runs["river"])
+    consume, ours, whole, river = (rate(runs[who]) for who in ("consume", "trees", "detector", "river"))
     rows = [
         ["(a) consume(), nothing else", f"{consume:,.0f}", f"{consume / consume:.2f}", f"{consume / river:.1f}"],
-        ["(b) detector, exactly once", f"{ours:,.0f}", f"{ours / consume:.2f}", f"{ours / river:.1f}"],
+        ["(b) detector, exactly once, 25 × 8 trees", f"{ours:,.0f}", f"{ours / consume:.2f}", f"{ours / river:.1f}"],
+        ["(d) the same, all default models", f"{whole:,.0f}", f"{whole / consume:.2f}", f"{whole / river:.1f}"],
         ["(c) poll, json.loads, river 25 × 8", f"{river:,.0f}", f"{river / consume:.2f}", "1.0"],
     ]
     report.show("Transactions a second, one partition", ["who", "tx/s", "÷ (a)", "÷ (c)"], rows)
-    steps = {
-        step: statistics.median(1e6 * run[step] / run["all"] for run in runs["detector"])
-        for step in sorted(runs["detector"][0].keys() - {"records", "seconds", "all"})
-    }
-    report.show("CPU µs a transaction, (b)", ["step", "µs"], [[step, f"{cost:.2f}"] for step, cost in steps.items()])
+    steps, all_steps = costs(runs["trees"]), costs(runs["detector"])
+    report.show(
+        "CPU µs a transaction",
+        ["step", "(b)", "(d)"],
+        [[step, f"{cost:.2f}", f"{all_steps[step]:.2f}"] for step, cost in steps.items()],
+    )
     report.show(
         f"produce → alert readable as read_committed, {args.latency_rate:,} transactions/s, ms",
         ["alerts", "p50", "p90", "p99", "max"],
@@ -166,12 +181,14 @@ def main() -> None:
         {
             "consume_per_s": consume,
             "detector_per_s": ours,
+            "detector_all_models_per_s": whole,
             "river_per_s": river,
             "detector_to_consume": ours / consume,
             "detector_to_river": ours / river,
             "latency_p50_ms": latency["p50"],
             "latency_p99_ms": latency["p99"],
             "step_cpu_us": steps,
+            "step_cpu_us_all_models": all_steps,
             "runs": runs,
         },
         args.folder,
