@@ -170,6 +170,8 @@ def _since(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     after = f"{duration(item.value)} after this {feature.entity}'s previous transaction"
     if item.rarity > RARITY_MAX:
         return f"{after}, not unusually soon by itself ({usual})"
+    if item.value > item.typical_high:
+        return f"{after}, later than {share(item.rarity)} of earlier ones ({usual})"
     return f"only {after}, sooner than {share(item.rarity)} of earlier ones ({usual})"
 
 

@@ -24,7 +24,7 @@ NEVER, WHEN_SET = -1, -2
 SIDE = {
     FeatureKind.NUMERIC: EITHER,
     FeatureKind.AMOUNT_DEVIATION: EITHER,
-    FeatureKind.SECONDS_SINCE_LAST: BELOW,
+    FeatureKind.SECONDS_SINCE_LAST: EITHER,
     FeatureKind.HOUR: SAME,
     FeatureKind.WEEKDAY: NEVER,  # no one would call a Tuesday a reason
     FeatureKind.NEW: WHEN_SET,

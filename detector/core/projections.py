@@ -116,12 +116,15 @@ class ProjectionForest:
         given = np.zeros(len(self.columns))
         if not self.ready(arrays):
             return given, 0.0
-        score = np.empty(1)
-        bins = self.score(arrays, row[None, :], score)[:, 0]
-        z = self.scaled(arrays, row[:, None], self.columns)[:, 0]
-        usual = credit_kernel(z, self.chosen, self.weight, bins, arrays["reference"], arrays["table"], given)
+        z = self.scaled(arrays, row[:, None], self.columns)
+        bins = np.empty((self.spec.projections, 1), np.uint8)
+        bin_kernel(z, self.chosen, self.weight, arrays["grid"], bins)
+        bits = np.zeros(1, np.float32)
+        table_kernel(bins, arrays["table"], bits)
+        tables = arrays["reference"], arrays["table"]
+        usual = credit_kernel(z[:, 0], self.chosen, self.weight, bins[:, 0], *tables, given)
         base = 1.0 - float(np.exp2(-np.sqrt(usual / len(bins))))
-        gain = float(score[0]) - base
+        gain = 1.0 - float(np.exp2(-np.sqrt(float(bits[0]) / len(bins)))) - base
         total = given.sum()
         if abs(total) <= 1e-9 * np.abs(given).sum():
             return np.full(len(given), gain / len(given)), base

@@ -90,6 +90,15 @@ EXACT = [
     ),
     (
         "card.seconds_since_last",
+        783_648.0,
+        {"typical_low": 1_272.0, "typical_high": 135_360.0},
+        (
+            "9.07 d after this card's previous transaction, later than 99.920 % of earlier ones "
+            "(usually 21.2 min to 37.6 h)"
+        ),
+    ),
+    (
+        "card.seconds_since_last",
         4.0,
         {"low": True, "typical_low": 1_200.0, "typical_high": 400_000.0},
         (
