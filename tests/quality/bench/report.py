@@ -127,7 +127,8 @@ def bars(axis: Any, rows: Sequence[Row], figure: str) -> None:
         spread = 0.0 if spread is None or math.isnan(spread) else spread
         if spread:
             axis.errorbar(value, position, xerr=spread, color="#333333", linewidth=1, capsize=2)
-        axis.text(min(value + spread, 1.0) + 0.01, position, short(value), va="center", fontsize=7)
+        said = "no fraud in these rows" if math.isnan(rows[position][figure]) else short(value)
+        axis.text(min(value + spread, 1.0) + 0.01, position, said, va="center", fontsize=7)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     axis.grid(axis="x", alpha=0.3)
