@@ -24,7 +24,7 @@ from detector.core.labels import read_label_features, supervise
 from detector.core.models import Arrays, Member, Trace
 from detector.core.spec import Spec
 from detector.core.state import TaskState
-from detector.core.threads import SHARED_ROWS_MIN, in_two
+from detector.core.threads import in_two
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class Surprised:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Of one segment, for learning: what members keep, by runs of rows, and where their scores lie."""
+    """Of one segment, for learning: what each member keeps, and where its scores lie."""
 
-    traces: Sequence[tuple[slice, list[Trace]]]
+    traces: Sequence[Trace]
     place: NDArray[np.int32]
 
 
@@ -142,19 +142,9 @@ def features_of(
 
 def score(
     members: Sequence[tuple[Member, Arrays]], features: NDArray[np.float64], scores: NDArray[np.float64]
-) -> list[tuple[slice, list[Trace]]]:
-    """Score one segment (n, f) into `scores` (members, n); what members keep for learning, by runs of rows."""
-    rows = len(features)
-    runs = [slice(0, rows)] if rows < SHARED_ROWS_MIN else [slice(0, rows // 2), slice(rows // 2, rows)]
-    traces: list[tuple[slice, list[Trace]]] = [(run, []) for run in runs]
-
-    def fill(some: list[tuple[slice, list[Trace]]]) -> None:
-        for run, found in some:
-            for position, (member, arrays) in enumerate(members):
-                found.append(member.score(arrays, features[run], scores[position, run]))
-
-    in_two(lambda: fill(traces[:1]), lambda: fill(traces[1:]), rows)
-    return traces
+) -> list[Trace]:
+    """Score one segment (n, f) into `scores` (members, n); what members keep for learning."""
+    return [member.score(arrays, features, own) for (member, arrays), own in zip(members, scores, strict=True)]
 
 
 def surprised(state: TaskState, scores: NDArray[np.float64]) -> Surprised:
@@ -228,20 +218,10 @@ def learn(
     """
     profile.learn_kernel(bits, late, state.counted, state.histogram)
     drift.learn(state.drift, bits, late)
+    surprise.count_kernel(scored.place, ~late, state.places)
     members = list(zip(state.plan.members, state.members, strict=True))
-
-    def fill(positions: range) -> None:
-        for position in positions:
-            member, arrays = members[position]
-            for run, found in scored.traces:
-                member.learn(arrays, features[run], found[position], taken[run])
-
-    def fill_rest() -> None:
-        fill(range(1, len(members), 2))
-        surprise.count_kernel(scored.place, ~late, state.places)
-
-    # Members share nothing: each has its arrays.
-    in_two(lambda: fill(range(0, len(members), 2)), fill_rest, len(features))
+    for (member, arrays), trace in zip(members, scored.traces, strict=True):
+        member.learn(arrays, features, trace, taken)
     reservoir.learn(features, state.plan.profiled, taken, spec.seed, state.sample, state.sampled)
     due = [(member, arrays) for member, arrays in members if member.rows_to_pivot(arrays) <= 0]
     if due:
