@@ -103,7 +103,7 @@ class HalfSpaceTrees:
     height: int = 8
     window_rows: int = 1_000
     features: tuple[str, ...] = ()
-    weight: float = 1.0
+    weight: float = 0.25
     kind: Literal["half_space_trees"] = "half_space_trees"
 
 

@@ -20,6 +20,7 @@ class MemberSettings(Section):
 class HalfSpaceTreesSettings(MemberSettings):
     """Streaming half-space trees (Tan, Ting, Liu, 2011)."""
 
+    weight: float = Field(default=0.25, gt=0, le=100, description="How much its say counts beside the others'.")
     trees: int = Field(default=25, ge=1, le=1_000, description="Number of trees.")
     height: int = Field(default=8, ge=1, le=15, description="Height of each tree, levels; 2^height leaves.")
     window_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between pivots.")
