@@ -104,6 +104,21 @@ DEFINITIONS: tuple[Definition, ...] = (
         ("partition",),
     ),
     Definition(
+        "labels_pending_rows", "gauge", "rows",
+        "Decided transactions that are remembered for a label to come, over all tasks. At labels.pending_rows_max a "
+        "task the oldest make room, and a label that comes later is an orphan: raise it where labels take longer.",
+    ),
+    Definition(
+        "head_weight", "gauge", "share",
+        "Share of the supervised head in the anomaly, 0 to 1, mean over the tasks: it grows with the frauds that "
+        "labels have told. Falling back to 0: the state was made anew, or labels no longer come.",
+    ),
+    Definition(
+        "boosted_swaps", "gauge", "swaps",
+        "Times that boosted trees fitted to the labelled rows were swapped in, over the tasks held. It stands still "
+        "while labels come: look for faults of the fit in the log.",
+    ),
+    Definition(
         "event_time_lag_seconds", "gauge", "seconds",
         "Wall clock minus the newest event time seen, by partition. Large with little lag in records: the producers "
         "are late, or write times in another unit or zone.",

@@ -37,6 +37,9 @@ class Metrics:
     late_transactions_total: Counter
     labels_total: Counter
     labels_lag_records: Gauge
+    labels_pending_rows: Gauge
+    head_weight: Gauge
+    boosted_swaps: Gauge
     lag_records: Gauge
     event_time_lag_seconds: Gauge
     assigned_partitions: Gauge
@@ -133,6 +136,10 @@ class Metrics:
         self.alerts_spent.set(sum(task.get("alerts_spent", 0.0) for task in values))
         if not values:
             return
+        if any("head_weight" in task for task in values):
+            self.labels_pending_rows.set(sum(task.get("labels_pending_rows", 0.0) for task in values))
+            self.head_weight.set(sum(task.get("head_weight", 0.0) for task in values) / len(values))
+            self.boosted_swaps.set(sum(task.get("boosted_swaps", 0.0) for task in values))
         self.event_day_seconds.set(max(task.get("event_time_ms_max", 0.0) % DAY_MS for task in values) / 1_000)
         self.alert_threshold_risk.set(sum(task.get("alert_threshold", 0.0) for task in values) / len(values))
         for quantile in QUANTILES:

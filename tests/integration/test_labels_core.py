@@ -1,5 +1,5 @@
 """Laws *exactly once* and *restore ≡ replay*, with the detector's own engine and labels: what the label features, the
-pending store and the head hold survives a kill, byte for byte.
+pending store and the heads hold survives a kill, byte for byte, trees that are swapped in on the way included.
 
 Where labels went in is up to clocks. So the undisturbed run is made here, in one piece and in memory: the same engine
 over both logs, the labels folded in at the cuts that the journal tells of.
@@ -12,7 +12,9 @@ import random
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import pytest
 from confluent_kafka import Message
 
 from detector.kafka.engine import CoreEngine
@@ -24,8 +26,8 @@ from tests.integration.process import Detector
 from tests.integration.truth import labels_settled, read_cuts, wait_settled
 
 PARTITIONS = 2
-ROWS = 12_000
 OFTEN = {"enabled": True, "interval_ms": 50}
+BOOSTED = {"boosted": True, "boosted_delay_rows": 1_000}
 
 
 def records(partition: int, rows: list[support.Record]) -> Records:
@@ -64,12 +66,16 @@ def undisturbed(
                 tally = engine.learn_labels(state, engine.decode_labels(records(partition, new)))
                 told.update(learned=tally.learned, orphan=tally.orphan)
                 labels_at = labels_offset
+        told["swaps"] += int(engine.gauges(state).get("boosted_swaps", 0))
     return found
 
 
-def test_law_exactly_once_labels_included(kafka: str, topic_names: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "heads"), [(12_000, {}), (24_000, BOOSTED)], ids=["online_head", "boosted_head"])
+def test_law_exactly_once_labels_included(
+    kafka: str, topic_names: dict[str, str], tmp_path: Path, count: int, heads: dict[str, Any]
+) -> None:
     chance = random.Random(5)
-    payloads = transactions(tmp_path, ROWS, extra=("--label-delay", "12h", "--label-genuine-share", "0.3"))
+    payloads = transactions(tmp_path, count, extra=("--label-delay", "12h", "--label-genuine-share", "0.3"))
     labels = (tmp_path / "transactions.labels.jsonl").read_bytes().splitlines()
     times = [json.loads(payload)["event_time"] for payload in payloads]
     due = [json.loads(label)["event_time"] for label in labels]
@@ -87,10 +93,10 @@ def test_law_exactly_once_labels_included(kafka: str, topic_names: dict[str, str
         known = [label for label, time_ms in zip(labels, due, strict=True) if after < time_ms <= upto]
         support.produce(kafka, topic_names["labels"], known, map(card, known))
 
-    often, step = {"interval_s": 2, "interval_rows": 2_000}, ROWS // 8
+    often, step = {"interval_s": 2, "interval_rows": 2_000}, count // 8
     options = {
         "core": True,
-        "labels": OFTEN,
+        "labels": OFTEN | heads,
         "snapshots": often,
         "kafka": {"commit_rows_max": 300, "session_timeout_ms": 3_000},
     }
@@ -112,5 +118,6 @@ def test_law_exactly_once_labels_included(kafka: str, topic_names: dict[str, str
     found = alerts(kafka, topic_names)
     assert told["learned"] > 1_000
     assert told["orphan"] < told["learned"] / 10
+    assert told["swaps"] >= (PARTITIONS if heads else 0)
     assert sum(map(len, expected.values())) > 50
     assert found == expected

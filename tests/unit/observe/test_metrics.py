@@ -41,6 +41,8 @@ UNIT_NOT_LAST = {
     "alerts_spent": "the counterpart of alert_budget",
     "score_quantile": "a score has no unit",
     "score_mean": "a score has no unit",
+    "head_weight": "a share has no unit",
+    "boosted_swaps": "counts swaps",
     "label_error_mean": "an error between 0 and 1 has no unit",
     "ready_state": "a flag has no unit",
     "assigned_partitions": "counts partitions",
@@ -167,6 +169,16 @@ def test_tasks_are_folded() -> None:
     one.set_tasks({0: {"drift.amount": 0.3}, 3: {"drift.amount": 0.1, "drift.card.sum.7d": 0.2}}, 1_000, {})
     assert value("detector_feature_drift_psi", {"feature": "amount"}) == 0.3
     assert value("detector_feature_drift_psi", {"feature": "card.sum.7d"}) == 0.2
+
+
+def test_what_labels_taught_is_folded() -> None:
+    one = Metrics()
+    figures = {"head_weight": 0.5, "labels_pending_rows": 10.0, "boosted_swaps": 1.0}
+    one.set_tasks({0: figures, 1: figures | {"head_weight": 0.1}}, 1_000, {})
+    value = one.registry.get_sample_value
+    assert value("detector_labels_pending_rows") == 20
+    assert value("detector_head_weight") == pytest.approx(0.3)
+    assert value("detector_boosted_swaps") == 2
 
 
 def test_a_change_of_the_scores_level_is_counted() -> None:
