@@ -144,9 +144,14 @@ class Counting:
     slots: Mapping[str, int] = {}
 
     def __init__(
-        self, alerts: str, pad_bytes: int = 0, state_fingerprint: str = "state-1", labels: bool = False
+        self,
+        alerts: str,
+        pad_bytes: int = 0,
+        state_fingerprint: str = "state-1",
+        labels: bool = False,
+        members: int = 1,
     ) -> None:
-        self._labels = labels
+        self._labels, self._members = labels, members
         self.spec_fingerprint, self.state_fingerprint = "spec-1", state_fingerprint
         self._alerts, self._pad = alerts, b"\xa5" * pad_bytes
         self._after: list[tuple[int, int, int]] = []
@@ -194,7 +199,7 @@ class Counting:
         self._shown = state.known.shown() if state.known is not None else {}
         rows = len(values)
         return DecisionBatch(
-            score=np.zeros((1, rows)),
+            score=np.zeros((self._members, rows)),
             risk=np.zeros(rows),
             verdict=np.where(column % ALERT_EVERY == 0, Verdict.ALERT, Verdict.PASS).astype(np.int8),
             late=np.zeros(rows, np.bool_),
@@ -257,9 +262,8 @@ def main(arguments: list[str]) -> int:
     def engine(settings: Settings, spec: Spec) -> Engine:
         if options["core"]:
             return CoreEngine(settings, spec)
-        return Counting(
-            settings.topics.alerts, options["pad_bytes"], options["state_fingerprint"], settings.labels.enabled
-        )
+        labels, members = settings.labels.enabled, len(spec.members)
+        return Counting(settings.topics.alerts, options["pad_bytes"], options["state_fingerprint"], labels, members)
 
     return service.run(
         Settings.model_validate(asked),
