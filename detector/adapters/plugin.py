@@ -34,15 +34,15 @@ from numpy.typing import NDArray
 from detector.core import credit
 from detector.core.half_space_trees import BULK_WIDTHS
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
+from detector.core.turns import FILLED, Turning, new_counter, turn
 
-FIRST_WINDOW_ROWS = 64
 MAPPED_ROWS_MAX = 200  # of the reference that are scored to learn what range scores have
 FITTED_KEPT = 4
 SCORE_WIDTHS_MAX = 1e9
 # Proven by a test: a row's score is the same, to the last bit, alone and among others.
 IN_ANY_COMPANY = frozenset({"sklearn.ensemble.IsolationForest", "sklearn.svm.OneClassSVM"})
 
-WINDOW, FILLED, REFERENCE_ROWS, PIVOTS, LEARNED = range(5)
+REFERENCE_ROWS, LEARNED, COUNTER = 3, 4, 5
 
 Arrays = dict[str, NDArray[Any]]
 Scorer = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -112,7 +112,7 @@ def _is_river(estimator: object) -> bool:
     return isinstance(estimator, base.AnomalyDetector)
 
 
-class PluginMember:
+class PluginMember(Turning):
     """The member: immutable plan, but for the estimators fitted last, which the arrays determine."""
 
     def __init__(self, spec: Plugin, columns: NDArray[np.int64], profiled: NDArray[np.int64], seed: int) -> None:
@@ -131,23 +131,14 @@ class PluginMember:
         of the rows learned last; `reference` float64 (rows, m), scaled, the oldest first.
         """
         shape = (self.spec.rows, len(self.columns))
-        counter = np.zeros(5, np.int64)
-        counter[WINDOW] = min(FIRST_WINDOW_ROWS, self.spec.refit_rows)
+        counter = new_counter(COUNTER, self.spec.refit_rows)
         scale = np.zeros((2, len(self.columns)))
         scale[1] = 1.0
         return {"counter": counter, "scale": scale, "latest": np.zeros(shape), "reference": np.zeros(shape)}
 
-    def rows_to_pivot(self, arrays: Arrays) -> int:
-        """Rows that may be learned before the next estimator is fitted."""
-        return int(arrays["counter"][WINDOW] - arrays["counter"][FILLED])
-
     def ready(self, arrays: Arrays) -> bool:
         """Whether there is a reference to fit an estimator on."""
         return bool(arrays["counter"][REFERENCE_ROWS] > 0)
-
-    def pivots(self, arrays: Arrays) -> int:
-        """How many references there were: the version of what scores."""
-        return int(arrays["counter"][PIVOTS])
 
     def score(self, arrays: Arrays, features: NDArray[np.float64], score: NDArray[np.float64]) -> None:
         """Score rows (n, f) into `score` (n,) by the estimator of the reference; 0 until there is one. No trace."""
@@ -174,9 +165,7 @@ class PluginMember:
         order = (counter[LEARNED] - kept + np.arange(kept)) % self.spec.rows
         arrays["reference"][:kept] = _squashed(arrays["latest"][order], np.arange(len(self.columns)), scale)
         counter[REFERENCE_ROWS] = kept
-        counter[FILLED] = 0
-        counter[PIVOTS] += 1
-        counter[WINDOW] = min(2 * counter[WINDOW], self.spec.refit_rows)
+        turn(counter, self.spec.refit_rows)
 
     def explain(self, arrays: Arrays, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """Leave one out: how the score falls where a feature takes its median; in proportion, so that parts add up."""

@@ -27,6 +27,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detector.core.chance import mixed
 from detector.core.fusion import BINS, below_kernel, count_kernel, halve_kernel, rank_kernel, tail_share_kernel
 
 HOUR_MS = 3_600_000
@@ -56,13 +57,9 @@ METER = 29
 
 
 def tie_breaks(offset: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """A number in (0, 1) for each offset (n,): splitmix64 (Steele, Lea, Flood, 2014)."""
-    z = offset.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
-    z *= np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return ((z >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    """A number in (0, 1) for each offset (n,)."""
+    state = offset.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
+    return (mixed(state) + 0.5) * 2.0**-53
 
 
 @njit(cache=True, nogil=True)

@@ -23,6 +23,15 @@ def scaled_to(credit: NDArray[np.float64], gain: float) -> NDArray[np.float64]:
     return scaled
 
 
+def shared_out(credit: NDArray[np.float64], gain: float) -> NDArray[np.float64]:
+    """As `scaled_to`, for credits that must sum to `gain` whatever happens: equal parts where they have no sum."""
+    total = credit.sum()
+    if abs(total) <= 1e-9 * np.abs(credit).sum():
+        return np.full(len(credit), gain / len(credit))
+    shared: NDArray[np.float64] = credit * (gain / total)
+    return shared
+
+
 def fused(credits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDArray[np.float64]:
     """Credits of all members (members, f) as one (f,): each gives out what it adds to the fused score.
 

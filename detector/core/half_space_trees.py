@@ -23,7 +23,7 @@ from detector.core import credit
 from detector.core import spec as spec_
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
 from detector.core.trees import sum_kernel, walk_kernel
-from detector.core.turns import FILLED, PIVOTS, new_counter, rows_left, turn
+from detector.core.turns import FILLED, PIVOTS, Turning, new_counter, turn
 
 SIZE_LIMIT_SHARE = 0.1  # the paper's: a node with less of the window's mass ends the walk
 PADDING = 0.15  # river's: splits keep away from the edges of their half-space
@@ -72,7 +72,7 @@ def draw_splits(trees: int, height: int, features: int, seed: int) -> Splits:
     return Splits(feature, threshold, height)
 
 
-class HalfSpaceForest:
+class HalfSpaceForest(Turning):
     """The member: immutable plan; its state lives in the arrays that it is handed."""
 
     name = "half_space_trees"
@@ -108,17 +108,9 @@ class HalfSpaceForest:
             "mean": np.zeros((trees, leaves - 1)),
         }
 
-    def rows_to_pivot(self, arrays: Arrays) -> int:
-        """Rows that may be learned before the masses change hands."""
-        return rows_left(arrays["counter"])
-
     def ready(self, arrays: Arrays) -> bool:
         """Whether a reference profile exists to score by."""
         return bool(arrays["counter"][REFERENCE_ROWS] > 0)
-
-    def pivots(self, arrays: Arrays) -> int:
-        """How many times the masses changed hands: the version of the model that scores."""
-        return int(arrays["counter"][PIVOTS])
 
     def score(self, arrays: Arrays, features: NDArray[np.float64], score: NDArray[np.float64]) -> Trace:
         """Score rows (n, f) into `score` (n,) by the reference; 0 until there is one.

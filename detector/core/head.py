@@ -155,10 +155,15 @@ def blend(
     if counter[STALE] > LEVEL_STALE_SHARE * counter[TAKEN] or not counter[LEVELED]:
         find_level(arrays, pending, boosted, rows)
     logit = logits(arrays, boosted, inputs)
-    share = frauds / (frauds + labels.frauds_until_half)
+    share = share_of(labels, frauds)
     bits = (1.0 - share) * bits_of(anomaly) + share * head_bits(logit, float(arrays["level"][0]))
     blended: NDArray[np.float64] = 1.0 - np.exp2(-np.minimum(bits, BITS_MAX))
     return blended
+
+
+def share_of(labels: Labels, frauds: float) -> float:
+    """The head's share in the blend, 0 to 1, once so many frauds are known."""
+    return frauds / (frauds + labels.frauds_until_half)
 
 
 def logits(arrays: Arrays, boosted: Boosted, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -218,19 +223,25 @@ def scaled_kernel(value, center, width):
 
 
 @njit(cache=True, nogil=True)
+def row_kernel(inputs, row, model):
+    """The head's logit of one row."""
+    center, width, edges, weight, bias = model
+    z = bias[BIAS]
+    for m in range(inputs.shape[1]):
+        value = inputs[row, m]
+        if np.isnan(value):
+            z += weight[m, MISSING]
+        else:
+            z += weight[m, bin_kernel(value, edges[m])]
+            z += weight[m, LINEAR] * scaled_kernel(value, center[m], width[m])
+    return z
+
+
+@njit(cache=True, nogil=True)
 def logit_kernel(inputs, model, logit):
     """The head's logit of each row."""
-    center, width, edges, weight, bias = model
     for i in range(len(inputs)):
-        z = bias[BIAS]
-        for m in range(inputs.shape[1]):
-            value = inputs[i, m]
-            if np.isnan(value):
-                z += weight[m, MISSING]
-            else:
-                z += weight[m, bin_kernel(value, edges[m])]
-                z += weight[m, LINEAR] * scaled_kernel(value, center[m], width[m])
-        logit[i] = z
+        logit[i] = row_kernel(inputs, i, model)
 
 
 @njit(cache=True, nogil=True)
@@ -246,14 +257,7 @@ def learn_kernel(inputs, slot, is_fraud, fraud_weight, rate, model, memory):
     center, width, edges, weight, bias = model
     for i in range(len(slot)):
         row = slot[i]
-        z = bias[BIAS]
-        for m in range(inputs.shape[1]):
-            value = inputs[row, m]
-            if np.isnan(value):
-                z += weight[m, MISSING]
-            else:
-                z += weight[m, bin_kernel(value, edges[m])]
-                z += weight[m, LINEAR] * scaled_kernel(value, center[m], width[m])
+        z = row_kernel(inputs, row, model)
         p = 1.0 / (1.0 + np.exp(-z))
         gradient = (p - 1.0) * fraud_weight if is_fraud[i] else p
         bias[BIAS], bias[BIAS_MEMORY] = step_kernel(bias[BIAS], bias[BIAS_MEMORY], gradient, rate)

@@ -20,7 +20,7 @@ from detector.core import credit
 from detector.core import spec as spec_
 from detector.core.reservoir import LARGEST, draws
 from detector.core.trees import sum_kernel, walk_kernel
-from detector.core.turns import FILLED, PIVOTS, new_counter, rows_left, turn
+from detector.core.turns import FILLED, Turning, new_counter, turn
 
 EULER = 0.5772156649015329
 LEARNED, BUILT, COUNTER = 3, 4, 5
@@ -29,7 +29,7 @@ Arrays = dict[str, NDArray[Any]]
 Trace = Any
 
 
-class RollingForest:
+class RollingForest(Turning):
     """The member: immutable plan; its state lives in the arrays that it is handed."""
 
     name = "isolation_forest"
@@ -58,17 +58,9 @@ class RollingForest:
             "mean": np.zeros((trees, leaves - 1), np.float32),
         }
 
-    def rows_to_pivot(self, arrays: Arrays) -> int:
-        """Rows that may be learned before trees are replaced."""
-        return rows_left(arrays["counter"])
-
     def ready(self, arrays: Arrays) -> bool:
         """Whether there are trees to score by."""
         return bool(arrays["counter"][BUILT] > 0)
-
-    def pivots(self, arrays: Arrays) -> int:
-        """How many times trees were replaced: the version of what scores."""
-        return int(arrays["counter"][PIVOTS])
 
     def score(self, arrays: Arrays, features: NDArray[np.float64], score: NDArray[np.float64]) -> Trace:
         """Score rows (n, f) into `score` (n,) by the trees there are; 0 until there are any. No trace."""
@@ -99,10 +91,7 @@ class RollingForest:
         splits = arrays["feature"], arrays["threshold"], arrays["heavier"], self.height
         base = 2.0 ** (-credit.walk_kernel(z[:, 0], *splits, arrays["mean"], arrays["length"], given) / trees)
         self.score(arrays, row[None, :], score)
-        gain, total = float(score[0]) - base, given.sum()
-        if abs(total) <= 1e-9 * np.abs(given).sum() or total == 0.0:
-            return np.full(len(given), gain / len(given)), base
-        return given * (gain / total), base
+        return credit.shared_out(given, float(score[0]) - base), base
 
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
         """Replace the oldest trees: one every `rebuild_rows` learned, more while the stream is young."""

@@ -387,7 +387,7 @@ def label_gauges(spec: Spec, state: LabelState | None) -> dict[str, float]:
         "labels_contradictory": float(counter[CONTRADICTORY]),
         "labels_orphan": float(counter[ORPHAN]),
         "labelled_frauds": frauds,
-        "head_weight": frauds / (frauds + spec.labels.frauds_until_half),
+        "head_weight": head.share_of(spec.labels, frauds),
         "labels_pending_rows": float(min(counter[ROWS_PUT], len(state.pending.identity))),
         "boosted_swaps": float(state.boosted.arrays["counter"][boosted.SWAPS]),
         "boosted_version": float(state.boosted.arrays["counter"][boosted.VERSION]),

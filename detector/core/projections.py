@@ -23,9 +23,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detector.core import credit
 from detector.core import spec as spec_
 from detector.core.profile import bin_edges
-from detector.core.turns import FILLED, PIVOTS, new_counter, rows_left, turn
+from detector.core.turns import FILLED, Turning, new_counter, turn
 
 BINS = 64
 LEARNED, COUNTED, CALIBRATE, COUNTER = 3, 4, 5, 6
@@ -40,7 +41,7 @@ Arrays = dict[str, NDArray[Any]]
 Trace = Any
 
 
-class ProjectionForest:
+class ProjectionForest(Turning):
     """The member: immutable plan; its state lives in the arrays that it is handed."""
 
     def __init__(
@@ -79,17 +80,9 @@ class ProjectionForest:
             "table": np.zeros(shape, np.float32),
         }
 
-    def rows_to_pivot(self, arrays: Arrays) -> int:
-        """Rows that may be learned before the table is made anew."""
-        return rows_left(arrays["counter"])
-
     def ready(self, arrays: Arrays) -> bool:
         """Whether there is a table to score by."""
         return bool(arrays["counter"][COUNTED] > 0)
-
-    def pivots(self, arrays: Arrays) -> int:
-        """How many times the table was made anew: the version of what scores."""
-        return int(arrays["counter"][PIVOTS])
 
     def score(self, arrays: Arrays, features: NDArray[np.float64], score: NDArray[np.float64]) -> Trace:
         """Score rows (n, f) into `score` (n,); 0 until there is a table. Returns their bins, uint8 (projections, n)."""
@@ -125,10 +118,7 @@ class ProjectionForest:
         usual = credit_kernel(z[:, 0], self.chosen, self.weight, bins[:, 0], *tables, given)
         base = 1.0 - float(np.exp2(-np.sqrt(usual / len(bins))))
         gain = 1.0 - float(np.exp2(-np.sqrt(float(bits[0]) / len(bins)))) - base
-        total = given.sum()
-        if abs(total) <= 1e-9 * np.abs(given).sum():
-            return np.full(len(given), gain / len(given)), base
-        return given * (gain / total), base
+        return credit.shared_out(given, gain), base
 
     def bins(self, arrays: Arrays, values: NDArray[Any], columns: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The bins, uint8 (projections, n), of `values` (any, n) in the rows `columns`."""

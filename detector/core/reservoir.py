@@ -12,20 +12,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from detector.core.chance import mixed
+
 ROWS = 2_048
 MEMORY_ROWS = 1 << 17
 LARGEST = 1e30  # what values are held to: sums and differences of them stay finite in 32 bits
 
 
 def draws(seed: int, first: int, count: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1) for the counts from `first` on: splitmix64 (Steele, Lea, Flood, 2014)."""
-    z = np.arange(first, first + count, dtype=np.uint64)
-    z += np.uint64((seed * 0xD1342543DE82EF95 + 0x632BE59BD9B4E019) & 0xFFFFFFFFFFFFFFFF)
-    z *= np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    """Numbers in [0, 1) for the counts from `first` on."""
+    state = np.arange(first, first + count, dtype=np.uint64)
+    state += np.uint64((seed * 0xD1342543DE82EF95 + 0x632BE59BD9B4E019) & 0xFFFFFFFFFFFFFFFF)
+    return mixed(state) * 2.0**-53
 
 
 def learn(

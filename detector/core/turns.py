@@ -6,6 +6,8 @@ changes is as long as it can be.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,9 +22,16 @@ def new_counter(size: int, limit: int) -> NDArray[np.int64]:
     return counter
 
 
-def rows_left(counter: NDArray[np.int64]) -> int:
-    """Rows that may be learned before the pivot."""
-    return int(counter[WINDOW] - counter[FILLED])
+class Turning:
+    """What members share that follow this rule and keep such a counter among their arrays."""
+
+    def rows_to_pivot(self, arrays: dict[str, NDArray[Any]]) -> int:
+        """Rows that may be learned before the pivot."""
+        return int(arrays["counter"][WINDOW] - arrays["counter"][FILLED])
+
+    def pivots(self, arrays: dict[str, NDArray[Any]]) -> int:
+        """Pivots so far: the version of what scores."""
+        return int(arrays["counter"][PIVOTS])
 
 
 def turn(counter: NDArray[np.int64], limit: int) -> None:

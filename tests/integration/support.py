@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, Producer
@@ -54,6 +56,30 @@ def create_topics(
         return len(parts) == partitions * len(names_wanted) and all(part.leader >= 0 for part in parts)
 
     wait_for(led, 30, f"leaders of {sorted(names_wanted)}")
+
+
+@contextmanager
+def writing(bootstrap_servers: str, write: Callable[[Producer, int], None], per_s: int) -> Iterator[None]:
+    """`write(client, value)` for 0, 1, 2, … until the block is left, so many a second; then all are acknowledged."""
+    ended = threading.Event()
+
+    def run() -> None:
+        client = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "linger.ms": 5})
+        value = 0
+        while not ended.wait(0.05):
+            for _ in range(per_s // 20):
+                write(client, value)
+                value += 1
+            client.poll(0)
+        assert client.flush(60) == 0
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def produce(

@@ -7,10 +7,8 @@ A test for each row of the table in `detector/kafka/transaction.py` and `rebalan
 from __future__ import annotations
 
 import random
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 from confluent_kafka import Producer
@@ -25,28 +23,11 @@ from tests.integration.truth import assert_alerts, wait_settled
 PARTITIONS = 4
 
 
-@contextmanager
-def flow(kafka: str, topic: str, partitions: int = PARTITIONS, per_s: int = 2_000) -> Iterator[None]:
+def flow(kafka: str, topic: str, partitions: int = PARTITIONS, per_s: int = 2_000) -> AbstractContextManager[None]:
     """Numbers, spread over the partitions, until the block is left."""
-    ended = threading.Event()
-
-    def write() -> None:
-        client = Producer({"bootstrap.servers": kafka, "enable.idempotence": True, "linger.ms": 5})
-        value = 0
-        while not ended.wait(0.05):
-            for _ in range(per_s // 20):
-                client.produce(topic, b"%d" % value, partition=value % partitions)
-                value += 1
-            client.poll(0)
-        assert client.flush(60) == 0
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return support.writing(
+        kafka, lambda client, value: client.produce(topic, b"%d" % value, partition=value % partitions), per_s
+    )
 
 
 def spread(count: int) -> list[int]:

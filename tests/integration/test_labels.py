@@ -7,10 +7,8 @@ be on the topic is worked out from both logs and the cuts that the journal tells
 from __future__ import annotations
 
 import random
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pytest
@@ -52,12 +50,11 @@ def assert_rejects_once(kafka: str, names: dict[str, str]) -> None:
     assert {one.topic for one in letters} <= {names["labels"]}
 
 
-@contextmanager
-def flow(kafka: str, names: dict[str, str], seed: int, per_s: int = 1_600) -> Iterator[None]:
+def flow(kafka: str, names: dict[str, str], seed: int, per_s: int = 1_600) -> AbstractContextManager[None]:
     """Numbers over all partitions, and labels: of old ones, of those just written and of some yet to come; some twice,
     some taken back, some that are no labels; until the block is left.
     """
-    ended, chance = threading.Event(), random.Random(seed)
+    chance = random.Random(seed)
 
     def label(value: int) -> bytes:
         if chance.random() < 0.02:
@@ -65,25 +62,12 @@ def flow(kafka: str, names: dict[str, str], seed: int, per_s: int = 1_600) -> It
         about = max(0, value - PARTITIONS * chance.choice([0, 1, 10, 100, -300]))
         return label_of(about, chance.random() < 0.3)
 
-    def write() -> None:
-        client = Producer({"bootstrap.servers": kafka, "enable.idempotence": True, "linger.ms": 5})
-        value = 0
-        while not ended.wait(0.05):
-            for _ in range(per_s // 20):
-                client.produce(names["transactions"], b"%d" % value, partition=value % PARTITIONS)
-                if value % 5 < 2:
-                    client.produce(names["labels"], label(value), partition=value % PARTITIONS)
-                value += 1
-            client.poll(0)
-        assert client.flush(60) == 0
+    def write(client: Producer, value: int) -> None:
+        client.produce(names["transactions"], b"%d" % value, partition=value % PARTITIONS)
+        if value % 5 < 2:
+            client.produce(names["labels"], label(value), partition=value % PARTITIONS)
 
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return support.writing(kafka, write, per_s)
 
 
 def test_law_exactly_once_under_kill_with_labels(kafka: str, topic_names: dict[str, str]) -> None:
