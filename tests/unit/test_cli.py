@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from detector import cli
+from detector.cli import common
 from detector.settings.text import reference
 
 
@@ -34,7 +35,15 @@ def test_help_is_quick_and_tells_the_exit_codes(tmp_path: Path) -> None:
         result = detector("--help", cwd=tmp_path)
         seconds.append(time.perf_counter() - start)
     assert result.returncode == 0
-    for code in (cli.OK, cli.USAGE, cli.INPUT, cli.BROKER, cli.INTERNAL, cli.CONFIGURATION, cli.INTERRUPTED):
+    for code in (
+        common.OK,
+        common.USAGE,
+        common.INPUT,
+        common.BROKER,
+        common.INTERNAL,
+        common.CONFIGURATION,
+        common.INTERRUPTED,
+    ):
         assert f"{code:3}  " in result.stdout
     for command in ("run", "validate", "config", "topics", "replay", "demo", "compile"):
         assert f"  {command} " in result.stdout

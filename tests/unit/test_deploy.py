@@ -191,7 +191,7 @@ def test_image_copies_what_exists_and_reaches_the_builder() -> None:
     for source in copied:
         assert (ROOT / source).exists(), source
         assert _kept_by_dockerignore(source), f"{source} is left out by .dockerignore"
-    for name in ("detector/cli.py", "schemas/alert.py", "detector/kafka/embedded_jars_4.3.0.lock"):
+    for name in ("detector/cli/lab.py", "schemas/alert.py", "detector/kafka/embedded_jars_4.3.0.lock"):
         assert _kept_by_dockerignore(name)
     for name in (".git/config", ".venv/bin/python", "tests/unit/test_deploy.py", "detector/core/__pycache__/x.pyc"):
         assert not _kept_by_dockerignore(name)
