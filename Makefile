@@ -59,7 +59,7 @@ $(VENV)/.project-installed: pyproject.toml $(VENV)/.lock-installed
 
 $(VENV)/.lock-installed: requirements.lock
 	@$(MAKE) --silent --no-print-directory $(BIN)/python
-	@echo "Installing the locked requirements into $(VENV) (first time: about 270 MB)"
+	@echo "Installing the locked requirements into $(VENV) (first time: about 430 MB)"
 	@$(PIP) install --require-hashes --only-binary :all: --requirement requirements.lock
 	@touch $@
 

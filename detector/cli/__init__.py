@@ -12,7 +12,8 @@ from typing import NoReturn
 
 import click
 
-from detector.cli.common import (
+from detector.cli.lab import lab
+from detector.cli.options import (
     EXIT_CODES,
     INTERNAL,
     INTERRUPTED,
@@ -22,7 +23,6 @@ from detector.cli.common import (
     config_option,
     settings_of,
 )
-from detector.cli.lab import lab
 
 
 def _show_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from detector.cli.common import EXIT_CODES, config_option, settings_of
+from detector.cli.options import EXIT_CODES, config_option, settings_of
 
 
 @click.group()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from detector import cli
-from detector.cli import common
+from detector.cli import options
 from detector.settings.text import reference
 
 
@@ -36,13 +36,13 @@ def test_help_is_quick_and_tells_the_exit_codes(tmp_path: Path) -> None:
         seconds.append(time.perf_counter() - start)
     assert result.returncode == 0
     for code in (
-        common.OK,
-        common.USAGE,
-        common.INPUT,
-        common.BROKER,
-        common.INTERNAL,
-        common.CONFIGURATION,
-        common.INTERRUPTED,
+        options.OK,
+        options.USAGE,
+        options.INPUT,
+        options.BROKER,
+        options.INTERNAL,
+        options.CONFIGURATION,
+        options.INTERRUPTED,
     ):
         assert f"{code:3}  " in result.stdout
     for command in ("run", "validate", "config", "topics", "replay", "demo", "compile"):
