@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 from detector.kafka.instance import Instance
@@ -32,6 +34,32 @@ def test_the_first_free_number_is_taken_and_given_back(tmp_path: Path) -> None:
         assert again.instance_id == first.instance_id
     second.close()
     other.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_taken_and_given_back_in_a_hurry_are_never_shared(tmp_path: Path) -> None:
+    held: set[str] = set()
+    shared: list[str] = []
+    guard = threading.Lock()
+
+    def hurry() -> None:
+        for _ in range(200):
+            with Instance("app", None, tmp_path) as one:
+                with guard:
+                    if one.instance_id in held:
+                        shared.append(one.instance_id)
+                    held.add(one.instance_id)
+                time.sleep(0)
+                with guard:
+                    held.remove(one.instance_id)
+
+    threads = [threading.Thread(target=hurry) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shared == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_configured_name_needs_no_lock(tmp_path: Path) -> None:
