@@ -172,7 +172,7 @@ def _csv_rows(path: Path, columns: Sequence[str] | None, text_columns: frozenset
                     continue
                 if len(row) != len(header):
                     raise FileError(f"{path}, line {line}: expected {len(header)} fields, found {len(row)}")
-                members = [key + value for at, key, is_text in wanted if (value := _csv_value(row[at], is_text))]
+                members = [key + value for at, key, is_text in wanted if (value := csv_value(row[at], is_text))]
                 yield b"{" + b",".join(members) + b"}"
     except UnicodeDecodeError as error:
         raise FileError(f"{path}, after line {line}: expected UTF-8 text, found {error.reason}") from error
@@ -182,7 +182,7 @@ def _csv_rows(path: Path, columns: Sequence[str] | None, text_columns: frozenset
         raise _broken(path, line, error) from error
 
 
-def _csv_value(field: str, is_text: bool) -> bytes:
+def csv_value(field: str, is_text: bool) -> bytes:
     """The JSON value of one CSV field; empty bytes where there is none."""
     if not field:
         return b""
