@@ -5,13 +5,13 @@ reasons from `detector run`, bit for bit, however either cuts them into batches.
 published decision and alert say.
 
 The one thing a file has not is a record timestamp: a row too far ahead of its own publication is a dead letter live,
-and is decided here.
+and is decided here. Records of a topic bring theirs, and their partitions and offsets: see `decide_at`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -38,16 +38,17 @@ VERDICTS = {REJECTED: "rejected", **{int(verdict): verdict.name.lower() for verd
 
 @dataclass(slots=True)
 class DecidedRows:
-    """n rows in file order. Of a rejected row, risk and scores are NaN, `event_time_ms` and `day` are 0.
+    """n rows in file order. Of a rejected row, and of a null value, risk, amount and scores are NaN, time and day 0.
 
-    `verdict` int8 (n,), a key of VERDICTS; `event_time_ms`, `partition`, `offset` int64 (n,); `risk` float64 (n,);
-    `score` float64 (members, n); `late` bool (n,); `day` int64 (n,), the event-time day whose alert budget the row was
-    decided under; `reasons`, row → sentences, of alerts; `rejects`, row → reject; `truth` int8 (n,), 1 fraud, 0
-    genuine, -1 unknown: what the labels say that the fold was given.
+    `verdict` int8 (n,), a key of VERDICTS; `event_time_ms`, `partition`, `offset` int64 (n,); `amount` float64 (n,),
+    NaN where there is none; `risk` float64 (n,); `score` float64 (members, n); `late` bool (n,); `day` int64 (n,), the
+    event-time day whose alert budget the row was decided under; `reasons`, row → sentences, of alerts; `rejects`, row →
+    reject; `truth` int8 (n,), 1 fraud, 0 genuine, -1 unknown: what the labels say that the fold was given.
     """
 
     transaction_id: list[str]
     event_time_ms: NDArray[np.int64]
+    amount: NDArray[np.float64]
     verdict: NDArray[np.int8]
     risk: NDArray[np.float64]
     score: NDArray[np.float64]
@@ -98,19 +99,34 @@ class Fold:
         identity = mapping.fields.get("transaction_id")
         self._identity = Members({"id": identity}) if identity is not None else None
         self._states: dict[int, TaskState] = {}
+        self.look: Callable[[TaskState, TransactionBatch], None] | None = None  # at what is about to be folded in
 
     def decide(self, payloads: Sequence[bytes]) -> DecidedRows:
         """The next rows of the file, decided and folded in."""
         began_s = time.perf_counter()
         partition, offset = self.placed.place(payloads)
-        placed_s = time.perf_counter()
-        decoded = self._decoder.decode(payloads, offset, np.full(len(payloads), -1, np.int64), partition)
+        self.spent_s["place"] += time.perf_counter() - began_s
+        return self.decide_at(payloads, partition, offset, np.full(len(payloads), -1, np.int64))
+
+    def decide_at(
+        self,
+        payloads: Sequence[bytes | None],
+        partition: NDArray[np.int64],
+        offset: NDArray[np.int64],
+        record_time_ms: NDArray[np.int64],
+    ) -> DecidedRows:
+        """Records that lie at these places, decided and folded in; each partition's in the order of its offsets.
+
+        All int64 (n,); a record time of 0 or below means unknown. A null value is passed over.
+        """
+        began_s = time.perf_counter()
+        decoded = self._decoder.decode(payloads, offset, record_time_ms, partition)
         decoded_s = time.perf_counter()
         rows = _undecided(len(payloads), len(self.members), partition, offset)
         rows.rejects = {reject.record: reject for reject in decoded.rejects}
         rows.event_time_ms[decoded.record] = decoded.batch.event_time_ms
-        self.spent_s["place"] += placed_s - began_s
-        self.spent_s["decode"] += decoded_s - placed_s
+        rows.amount[decoded.record] = decoded.batch.amount
+        self.spent_s["decode"] += decoded_s - began_s
         for one, some in grouped(partition[decoded.record]):
             self._step(one, decoded, some, payloads, rows)
         told_s = time.perf_counter()
@@ -119,8 +135,9 @@ class Fold:
         return rows
 
     def _step(
-        self, partition: int, decoded: Decoded, some: NDArray[np.int64], payloads: Sequence[bytes], rows: DecidedRows
-    ) -> None:
+        self, partition: int, decoded: Decoded, some: NDArray[np.int64], payloads: Sequence[bytes | None],
+        rows: DecidedRows,
+    ) -> None:  # fmt: skip
         """One task's share of the rows: `some` are its rows of the batch."""
         began_s = time.perf_counter()
         whole = len(some) == len(decoded.batch)
@@ -132,11 +149,13 @@ class Fold:
         newest_ms = np.maximum(np.maximum.accumulate(batch.event_time_ms), state.clock[EVENT_MS])
         rows.day[record] = newest_ms // DAY_MS
         if self._labels is None:
-            decisions = step(self.spec, state, batch)
+            decisions = self._decide(state, batch)
             self.spent_s["step"] += time.perf_counter() - began_s
             self._tell(partition, batch, record, decisions, payloads, rows)
             return
-        told = self._labels.of([payloads[index] for index in record.tolist()], batch.identity, batch.event_time_ms)
+        told = self._labels.of(
+            [payloads[index] or b"" for index in record.tolist()], batch.identity, batch.event_time_ms
+        )
         rows.truth[record[told.row]] = told.is_fraud
         self.spent_s["labels"] += time.perf_counter() - began_s
         schedule = self._schedules[partition]
@@ -146,7 +165,7 @@ class Fold:
                 self.told += learn_labels(self.spec, state, due)
             learned_s = time.perf_counter()
             part = batch.rows(start, stop)
-            decisions = step(self.spec, state, part)
+            decisions = self._decide(state, part)
             self.spent_s["labels"] += learned_s - began_s
             self.spent_s["step"] += time.perf_counter() - learned_s
             self._tell(partition, part, record[start:stop], decisions, payloads, rows)
@@ -154,6 +173,11 @@ class Fold:
             schedule.put(
                 LabelBatch(batch.identity[told.row[some_told]], told.is_fraud[some_told], told.event_time_ms[some_told])
             )
+
+    def _decide(self, state: TaskState, batch: TransactionBatch) -> DecisionBatch:
+        if self.look is not None:
+            self.look(state, batch)
+        return step(self.spec, state, batch)
 
     @property
     def waiting(self) -> int:
@@ -166,7 +190,7 @@ class Fold:
         batch: TransactionBatch,
         record: NDArray[np.int64],
         decisions: DecisionBatch,
-        payloads: Sequence[bytes],
+        payloads: Sequence[bytes | None],
         rows: DecidedRows,
     ) -> None:
         """Write what was decided on a batch, whose rows are the records `record`."""
@@ -177,16 +201,18 @@ class Fold:
         for row in np.flatnonzero(decisions.verdict == Verdict.ALERT).tolist():
             index = int(record[row])
             alert = self._encoder.alert(
-                payloads[index], partition, int(batch.offset[row]), decisions, row, None,
+                payloads[index] or b"", partition, int(batch.offset[row]), decisions, row, None,
                 event_time_ms=int(batch.event_time_ms[row]),
             )  # fmt: skip
             rows.reasons[index] = [reason.text for reason in self._read_alert(alert.value or b"").reasons]
 
-    def _transaction_ids(self, payloads: Sequence[bytes], accepted: NDArray[np.int64], rows: DecidedRows) -> list[str]:
+    def _transaction_ids(
+        self, payloads: Sequence[bytes | None], accepted: NDArray[np.int64], rows: DecidedRows
+    ) -> list[str]:
         """As decisions name them: masked, and topic-partition-offset where the row has none or was rejected."""
         found: list[str | None] = [None] * len(rows)
         if self._identity is not None:
-            values = self._identity.columns([payloads[index] for index in accepted.tolist()])["id"]
+            values = self._identity.columns([payloads[index] or b"" for index in accepted.tolist()])["id"]
             for index, value in zip(accepted.tolist(), values, strict=True):
                 if value is not None and value != "":
                     text = str(value)
@@ -219,6 +245,7 @@ def _undecided(n: int, members: int, partition: NDArray[np.int64], offset: NDArr
     return DecidedRows(
         transaction_id=[],
         event_time_ms=np.zeros(n, np.int64),
+        amount=np.full(n, np.nan),
         verdict=np.full(n, REJECTED, np.int8),
         risk=np.full(n, np.nan),
         score=np.full((members, n), np.nan),

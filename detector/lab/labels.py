@@ -59,8 +59,39 @@ class ColumnLabels:
         return Told(row, is_fraud, event_time_ms[row] + self._delay_ms)
 
 
-class FileLabels:
-    """A file of labels, held in memory: some 17 bytes each. `found` and `unreadable` count what it holds.
+class HeldLabels:
+    """Labels held in memory, some 17 bytes each, in the order in which they were told; the last word is the truth.
+
+    `count`: how many; `found`: how often one named a row that was asked about.
+    """
+
+    def __init__(
+        self,
+        identity: NDArray[np.uint64],
+        is_fraud: NDArray[np.bool_],
+        event_time_ms: NDArray[np.int64],
+        delay_ms: int | None = None,
+    ) -> None:
+        """`event_time_ms` is UNKNOWN where a label is told `delay_ms` after its transaction."""
+        order = np.argsort(identity, kind="stable")
+        self._identity, self._is_fraud, self._time_ms = identity[order], is_fraud[order], event_time_ms[order]
+        self._delay_ms = delay_ms
+        self.count, self.found = len(identity), 0
+
+    def of(self, payloads: Sequence[bytes], identity: NDArray[np.uint64], event_time_ms: NDArray[np.int64]) -> Told:
+        """All labels that name the rows."""
+        first = np.searchsorted(self._identity, identity, "left")
+        count = np.searchsorted(self._identity, identity, "right") - first
+        row = np.repeat(np.arange(len(identity)), count)
+        at = np.repeat(first - np.cumsum(count) + count, count) + np.arange(len(row))
+        time_ms = self._time_ms[at]
+        time_ms = np.where(time_ms == UNKNOWN, event_time_ms[row] + (self._delay_ms or 0), time_ms)
+        self.found += len(row)
+        return Told(row, self._is_fraud[at], time_ms)
+
+
+class FileLabels(HeldLabels):
+    """A file of labels. `unreadable` counts its rows that are none.
 
     Each row names a transaction (`transaction_id`, or the input's own name of it) and its truth (`is_fraud`, or
     `truth_column`; 1 or true is fraud). It arrives at its `event_time` (epoch milliseconds, or RFC 3339), or where the
@@ -69,7 +100,6 @@ class FileLabels:
 
     def __init__(self, path: Path, mapping: Mapping, truth_column: str | None, delay_ms: int | None) -> None:
         """Raises FileError, InputStopped: no such columns, a time that is none; WrongUsage: neither times nor delay."""
-        self._delay_ms = delay_ms
         own = mapping.fields.get("transaction_id", ID_COLUMN)
         members = Members({"id": ID_COLUMN, "own": own, "truth": truth_column or TRUTH_COLUMN, "time": TIME_COLUMN})
         ids: list[str] = []
@@ -97,23 +127,7 @@ class FileLabels:
             raise WrongUsage(
                 f"--labels {path}: expected {TIME_COLUMN} in each label, or --label-delay for those without"
             )
-        identity = hash_columns([ids])[0]
-        order = np.argsort(identity, kind="stable")
-        self.count = len(ids)
-        self.found = 0
-        self._identity = identity[order]
-        self._is_fraud, self._time_ms = np.array(truths, np.bool_)[order], np.array(times, np.int64)[order]
-
-    def of(self, payloads: Sequence[bytes], identity: NDArray[np.uint64], event_time_ms: NDArray[np.int64]) -> Told:
-        """All labels that name the rows."""
-        first = np.searchsorted(self._identity, identity, "left")
-        count = np.searchsorted(self._identity, identity, "right") - first
-        row = np.repeat(np.arange(len(identity)), count)
-        at = np.repeat(first - np.cumsum(count) + count, count) + np.arange(len(row))
-        time_ms = self._time_ms[at]
-        time_ms = np.where(time_ms == UNKNOWN, event_time_ms[row] + (self._delay_ms or 0), time_ms)
-        self.found += len(row)
-        return Told(row, self._is_fraud[at], time_ms)
+        super().__init__(hash_columns([ids])[0], np.array(truths, np.bool_), np.array(times, np.int64), delay_ms)
 
 
 def _time_ms(path: Path, value: Any) -> int:

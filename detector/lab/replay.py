@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ from schemas.members import Members, as_truth
 BATCH_ROWS = 8_192
 LABEL_INTERVAL_MS = 900_000
 PARTITIONS_BATCHED = 8  # batches grow with the partitions up to here, so that each task gets rows enough for a step
+
+Batch = TypeVar("Batch")
 
 
 def run(
@@ -192,7 +195,7 @@ class RejectWindow:
         )
 
 
-def ahead(batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
     """The batches, the next one being read while one is worked on."""
     with ThreadPoolExecutor(1, "read") as pool:
         following = pool.submit(next, batches, None)
