@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from detector.cli.options import EXIT_CODES, config_option, settings_of
+from detector.cli.options import EXIT_CODES, as_day, as_duration_ms, config_option, settings_of
 
 
 @click.group()
@@ -14,21 +15,98 @@ def lab() -> None:
     """Looks into how decisions come about."""
 
 
+existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+folder_option = click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the report.  [default: lab-COMMAND-DATA here]",
+)  # fmt: skip
+overwrite_option = click.option("--overwrite", is_flag=True, help="Write into a folder that holds something else.")
+partitions_option = click.option(
+    "--partitions", type=click.IntRange(1, 10_000), default=1, show_default=True,
+    help="Partitions to spread the rows over, as the producer would.",
+)  # fmt: skip
+
+
 @lab.command(epilog=EXIT_CODES)
+@click.argument("data", required=False, type=existing_file)
 @config_option
-@click.option("--input", "source", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Parquet, CSV or JSON lines, in log order.")  # fmt: skip
+@click.option(
+    "--input", "source", type=existing_file, help="The same as DATA: Parquet, CSV or JSON lines, in log order."
+)
+@click.option("--row", "row_id", metavar="ID",
+              help="This row, beside LIME: by its id, or its number from 0 where rows have none.")  # fmt: skip
 @click.option("--by", "column", help="Column to group alerts by, such as a fraud scenario or the truth.")
 @click.option("--alerts", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Alerts of each group.")
-@click.option("--partitions", type=click.IntRange(1, 10_000), default=1, show_default=True,
-              help="Partitions to spread the rows over, as the producer would.")  # fmt: skip
+@partitions_option
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many rows.")
+@folder_option
+@overwrite_option
 def explain(
-    config: Path | None, source: Path, column: str | None, alerts: int, partitions: int, limit: int | None
-) -> None:
-    """Decide a file and print some of its alerts with their reasons."""
-    settings = settings_of(config)
-    from detector.lab import examples
+    data: Path | None, config: Path | None, source: Path | None, row_id: str | None, column: str | None, alerts: int,
+    partitions: int, limit: int | None, output: Path | None, overwrite: bool,
+) -> None:  # fmt: skip
+    """Decide a file and print some of its alerts with their reasons; with --row, explain one row beside LIME.
 
-    for line in examples.run(settings, source, partitions, column=column, alerts=alerts, limit=limit):
+    The former needs no further package; the latter leaves a report with the picture and the table, and needs the extra
+    `lab`.
+    """
+    path = one_of(data, source)
+    settings = settings_of(config)
+    if row_id is None:
+        from detector.lab import examples
+
+        lines = examples.run(settings, path, partitions, column=column, alerts=alerts, limit=limit)
+    else:
+        from detector.lab import explain_row
+
+        folder = output or Path(f"lab-explain-{path.stem}")
+        lines = explain_row.run(settings, path, row_id, folder, partitions, overwrite=overwrite)
+    for line in lines:
         click.echo(line)
+
+
+@lab.command(epilog=EXIT_CODES)
+@click.argument("data", required=False, type=existing_file)
+@config_option
+@click.option("--against", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A second configuration, say the one that runs: told are the alerts gained and lost.")  # fmt: skip
+@click.option(
+    "--input", "source", type=existing_file, help="The same as DATA: Parquet, CSV or JSON lines, in log order."
+)
+@click.option("--topic", is_flag=True,
+              help="Instead of a file: the live input topic of --config. Read only, nothing is committed.")  # fmt: skip
+@click.option("--from", "first", callback=as_day, metavar="DAY", help="First day to report, such as 2018-07-01 (UTC).")
+@click.option("--to", "last", callback=as_day, metavar="DAY", help="Last day to report, included.")
+@click.option("--labels", "labels_file", type=existing_file,
+              help="File with transaction_id, is_fraud (or --labels-column), maybe event_time: the truth.")  # fmt: skip
+@click.option("--labels-column", help="Column with the truth (1 or true: fraud).")
+@click.option("--label-delay", callback=as_duration_ms, metavar="7d",
+              help="Where labels.enabled is set: learn each label so long after its transaction.")  # fmt: skip
+@click.option("--label-interval", callback=as_duration_ms, default="15m", show_default=True,
+              help="Learn the labels of so much event time together, at its end.")  # fmt: skip
+@partitions_option
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many rows of a file.")
+@click.option("--show", "shown_max", type=click.IntRange(1, 1_000), default=50, show_default=True,
+              help="Alerts gained, and lost, in the report; the CSV has all.")  # fmt: skip
+@folder_option
+@overwrite_option
+def backtest(config: Path | None, against: Path | None, **asked: Any) -> None:
+    """What a configuration would have alerted, day by day, over a file or the live topic.
+
+    Decided by the code that runs live, from an empty state at the first record on: rows before --from warm it up. With
+    --against, both configurations see the same records. Labels, where there are any, are the truth to measure by; a
+    configuration with labels.enabled also learns them, late. With --topic they come from topics.labels unless named.
+    """
+    named = [("new", settings_of(config))] + ([("current", settings_of(against))] if against else [])
+    from detector.cli.backtest import run
+
+    for line in run(named, **asked):
+        click.echo(line)
+
+
+def one_of(data: Path | None, source: Path | None) -> Path:
+    """The file that was named, as the argument or by --input."""
+    path = data or source
+    if path is None or (data and source):
+        raise click.UsageError("expected one file, as DATA or by --input")
+    return path

@@ -40,6 +40,16 @@ def as_duration_ms(_context: click.Context, option: click.Parameter, text: str |
         raise click.BadParameter(str(error), param=option) from None
 
 
+def as_day(_context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """An option's callback: "2018-07-01" in days since the epoch."""
+    from schemas.times import pattern_ms
+
+    try:
+        return None if text is None else pattern_ms(text, "%Y-%m-%d") // 86_400_000
+    except ValueError:
+        raise click.BadParameter(f"expected a day such as 2018-07-01, found {text!r}", param=option) from None
+
+
 def settings_of(config: Path | None) -> Settings:
     """Settings, or the end of the process with every fault listed and exit code 78."""
     from detector.settings import ConfigError, load

@@ -76,7 +76,7 @@ class Account:
     def add(self, rows: DecidedRows, truth: NDArray[np.int8], days: Days) -> NDArray[np.bool_]:
         """The next rows; which of them lie in the days reported (n,)."""
         self.rejected += len(rows.rejects)
-        inside = (rows.verdict != REJECTED) & days.holds(rows.day)
+        inside: NDArray[np.bool_] = (rows.verdict != REJECTED) & days.holds(rows.day)
         if not inside.any():
             return inside
         day, verdict, truth = rows.day[inside], rows.verdict[inside], truth[inside]
@@ -158,7 +158,9 @@ class Truth:
         """As labels name the records: their own id, else topic-partition-offset."""
         ids = self._members.columns(payloads)["id"] if self._mapped else [None] * len(payloads)
         places = zip(ids, chunk.partition.tolist(), chunk.offset.tolist(), strict=True)
-        return hash_columns([[as_key(one) or f"{self._topic}-{part}-{offset}" for one, part, offset in places]])[0]
+        names = [as_key(one) or f"{self._topic}-{part}-{offset}" for one, part, offset in places]
+        identity: NDArray[np.uint64] = hash_columns([names])[0]
+        return identity
 
 
 @dataclass(slots=True)
@@ -209,11 +211,11 @@ def run(
             told = truth.of(chunk)
             decided, inside = [], []
             for account, window, reached in zip(accounts, rejects, newest, strict=True):
-                one = account.fold.decide_at(chunk.payloads, chunk.partition, chunk.offset, chunk.record_time_ms)
-                window.add(one)
-                decided.append(one)
-                inside.append(account.add(one, told, days))
-                np.maximum.at(reached, chunk.partition, one.day)
+                done = account.fold.decide_at(chunk.payloads, chunk.partition, chunk.offset, chunk.record_time_ms)
+                window.add(done)
+                decided.append(done)
+                inside.append(account.add(done, told, days))
+                np.maximum.at(reached, chunk.partition, done.day)
             changes.add(decided, inside, told)
             rows += len(chunk)
             display.update(rows)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from detector.lab.errors import InputStopped, NotConfigured
 from detector.lab.partitions import Partitions
 from detector.lab.replay import BATCH_ROWS, PARTITIONS_BATCHED
-from schemas.files import FileError, payloads, row_count
+from detector.lab.tables import open_table
+from schemas.files import FileError, file_format, payloads
 from schemas.mapping import Mapping
 
 Past = Callable[[int], bool]
@@ -38,11 +39,26 @@ class Chunk:
 
 
 class Source(Protocol):
-    """Where records come from. `name` is shown to people; `rows`: how many to expect at most, None where unknown."""
+    """Where records come from."""
 
-    name: str
-    partitions: int
-    rows: int | None
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    @property
+    def partitions(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def rows(self) -> int | None:
+        """How many to expect at most; None where unknown."""
+        ...
+
+    def notes(self) -> list[str]:
+        """What a reader should know of the input, a sentence each; call after reading."""
+        ...
 
     def chunks(self, past: Past) -> Iterator[Chunk]:
         """All records; of a partition of which `past` holds, no more."""
@@ -55,23 +71,35 @@ class FileSource:
     def __init__(
         self, path: Path, mapping: Mapping, partitions: int, texts: Collection[str] = (), limit: int | None = None
     ) -> None:
-        """`texts`: columns that are read as text. Raises NotConfigured where rows have no event time."""
+        """`texts`: columns that are read as text. Raises NotConfigured where rows have no event time, InputStopped."""
         if "event_time" not in mapping.fields:
             raise NotConfigured(
                 "input.fields.event_time: expected a path, for a file has no record timestamps to serve instead; map it"
             )
         self.name, self.partitions = path.name, partitions
-        self._path, self._texts, self._limit = path, texts, limit
+        self.rows: int | None = limit
+        self._path, self._texts, self._limit = path, frozenset(texts), limit
         self._placed = Partitions(mapping, partitions)
         with _told():
-            known = row_count(path)
-        self.rows = limit if known is None else min(known, limit or known)
+            # Lines are taken as they are: one that is no JSON is a reject, as it is live.
+            self._table = open_table(path, limit) if file_format(path) != "jsonl" else None
+        if self._table is not None:
+            self.rows = self._table.rows
+
+    def notes(self) -> list[str]:
+        """What was decided in reading."""
+        return self._table.choices if self._table is not None else []
 
     def chunks(self, past: Past) -> Iterator[Chunk]:
         """All rows, or those before all partitions are past. Raises InputStopped, NotConfigured."""
         size = BATCH_ROWS * min(self.partitions, PARTITIONS_BATCHED)
         with _told():
-            for batch in payloads(self._path, None, self._limit, self._texts, size):
+            batches = (
+                self._table.payloads(size, self._texts)
+                if self._table is not None
+                else payloads(self._path, None, self._limit, self._texts, size)
+            )
+            for batch in batches:
                 if all(map(past, range(self.partitions))):
                     return
                 partition, offset = self._placed.place(batch)

@@ -1,0 +1,213 @@
+"""The report of a backtest: alerts against the budget by day, frauds and money caught, alerts gained and lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.lab.backtest import COUNTED, Account, Backtest
+from detector.lab.report import ACCENT, ALARM, INK, QUIET, Report, plots, told
+from schemas.times import rfc3339_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DAY_MS = 86_400_000
+ALERTS = "alerts.csv"
+COLOURS = (ACCENT, QUIET)
+ABOUT = {
+    "alert": "Alerts of these days.",
+    "gained": "The new configuration alerts them, the current one does not.",
+    "lost": "The current configuration alerts them, the new one does not.",
+}
+SHOWN = {  # column of the changes → heading
+    "event_time": "event time", "transaction_id": "transaction", "amount": "amount", "truth": "truth",
+    "risk": "risk", "risk_new": "risk, new", "risk_current": "risk, current",
+    "verdict_new": "new", "verdict_current": "current",
+}  # fmt: skip
+
+
+def write(report: Report, done: Backtest, introduction: Sequence[str]) -> list[str]:
+    """All of it into `report`; returns the lines to print."""
+    report.figures |= done.figures()
+    lines = summary(done)
+    report.points(lines)
+    report.text(*introduction)
+    first = done.accounts[0]
+    figures = first.figures()
+    report.tiles(_tiles(figures))
+    report.section(
+        "Day by day", "Days are event-time days (UTC) of the stream: a late row counts where it was decided."
+    )
+    with plots():
+        report.figure("alerts_by_day", _alerts_plot(done.accounts), _alerts_caption(done.accounts))
+        if figures["frauds"]:
+            report.figure(
+                "caught_by_day", _caught_plot(done.accounts),
+                "Frauds that were alerted among all known ones (grey), and their money, day by day. What is grey above "
+                "a line got away.",
+            )  # fmt: skip
+    report.table("days", *_days(done.accounts), "Each day and configuration; money is that of the labelled rows.")
+    _changes(report, done)
+    return lines
+
+
+def summary(done: Backtest) -> list[str]:
+    """The backtest in sentences."""
+    lines = []
+    for account in done.accounts:
+        figures = account.figures()
+        lines.append(_alert_line(account.name, figures))
+        if figures["frauds"]:
+            lines.append(_truth_line(account.name, figures))
+        elif figures["labelled"]:
+            lines.append(f"{account.name}: no fraud among {figures['labelled']:,} labelled rows")
+    if len(done.accounts) > 1:
+        told_of = done.changes.figures()
+        counts = ", ".join(f"{int(one['alerts']):,} {kind}" for kind, one in told_of.items())
+        labelled = any(one["frauds"] + one["genuine"] for one in told_of.values())
+        frauds = "; frauds among them: " + ", ".join(f"{int(one['frauds']):,} {kind}" for kind, one in told_of.items())
+        lines.append(f"alerts of new against current: {counts}" + (frauds if labelled else ""))
+    return lines
+
+
+def _alert_line(name: str, figures: dict[str, Any]) -> str:
+    line = (
+        f"{name}: {figures['alerts']:,} alerts and {figures['reviews']:,} for review among {figures['rows']:,} rows of "
+        f"{figures['days']:,} days; {told(figures['alerts_a_day_mean'])} alerts a day, {figures['alerts_a_day_max']:,} "
+        "at most"
+    )
+    if "days_over_budget" in figures:
+        line += (
+            f"; the budget of {figures['alerts_per_day']:,} was passed on {figures['days_over_budget']:,} days and met "
+            f"within 10 % on {figures['days_within_budget_10pct']:,} of {figures['whole_days']:,} whole ones"
+        )
+    return line + (f"; {figures['rejected']:,} records rejected" if figures["rejected"] else "")
+
+
+def _truth_line(name: str, figures: dict[str, Any]) -> str:
+    precision, recall, money = (figures[key] for key in ("precision", "recall", "money_recall"))
+    return (
+        f"{name}: {figures['caught']:,} of {figures['frauds']:,} frauds alerted (recall {_percent(recall)}), "
+        f"{_percent(precision)} of the labelled alerts are fraud (precision); {told(figures['caught_amount'])} of "
+        f"{told(figures['fraud_amount'])} in money caught ({_percent(money)}), {told(figures['false_amount'])} in "
+        f"false alerts; ROC AUC {told(figures['roc_auc'])}, average precision {told(figures['average_precision'])}"
+    )
+
+
+def _tiles(figures: dict[str, Any]) -> dict[str, str]:
+    tiles = {"alerts": told(figures["alerts"]), "alerts a day": told(figures["alerts_a_day_mean"])}
+    if figures["alerts_per_day"]:
+        tiles["budget a day"] = told(figures["alerts_per_day"])
+    if figures["frauds"]:
+        tiles |= {
+            "precision": _percent(figures["precision"]),
+            "recall": _percent(figures["recall"]),
+            "money caught": _percent(figures["money_recall"]),
+        }
+    return tiles
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{100 * share:.1f} %"
+
+
+def _alerts_caption(accounts: Sequence[Account]) -> str:
+    budgets = {account.budget for account in accounts}
+    if budgets == {None}:
+        return "Alerts a day. There is no budget: the threshold alone decides."
+    return (
+        "Alerts a day against the budget (broken line). Days well below it had nothing odd enough, or began late; none "
+        "should stand above."
+    )
+
+
+def _dates(days: Sequence[int]) -> NDArray[np.datetime64]:
+    return np.array(days, "datetime64[D]")
+
+
+def _alerts_plot(accounts: Sequence[Account]) -> Any:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9.0, 3.0))
+    for account, colour in zip(accounts, COLOURS, strict=False):
+        days, table = account.table()
+        _line(axes, days, table[:, COUNTED.index("alerts")], colour, account.name)
+    for budget in sorted({account.budget for account in accounts if account.budget}):
+        axes.axhline(budget, color=ALARM, linestyle="--", linewidth=1.0, label=f"budget {budget:,}")
+    axes.set_ylim(bottom=0)
+    axes.set_title("Alerts a day")
+    axes.margins(x=0.01)
+    _legend_above(axes)
+    return figure
+
+
+def _caught_plot(accounts: Sequence[Account]) -> Any:
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(2, 1, figsize=(9.0, 5.0), sharex=True)
+    pairs = (("frauds", "caught", "Frauds a day"), ("fraud_amount", "caught_amount", "Money in frauds a day"))
+    for axes, (whole, part, title) in zip(panels, pairs, strict=True):
+        days, table = accounts[0].table()
+        axes.bar(_dates(days), table[:, COUNTED.index(whole)], width=0.9, color="#dfe4ea", label="all known")
+        for account, colour in zip(accounts, COLOURS, strict=False):
+            days, table = account.table()
+            _line(axes, days, table[:, COUNTED.index(part)], colour, f"alerted, {account.name}")
+        axes.set_title(title)
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.01)
+    _legend_above(panels[0])
+    return figure
+
+
+def _line(axes: Axes, days: Sequence[int], values: NDArray[np.float64], colour: str, name: str) -> None:
+    few = len(days) <= 62
+    axes.plot(_dates(days), values, color=colour, label=name, marker="o" if few else "", markersize=3)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, labelcolor=INK, borderaxespad=0.1)
+
+
+def _days(accounts: Sequence[Account]) -> tuple[list[str], list[list[Any]]]:
+    names = [name.replace("_", " ") for name in COUNTED]
+    rows: list[list[Any]] = []
+    for account in accounts:
+        for day, sums in zip(*account.table(), strict=True):
+            values = dict(zip(COUNTED, sums.tolist(), strict=True))
+            counts = [round(value, 2) if "amount" in name else int(value) for name, value in values.items()]
+            precision = values["caught"] / values["labelled_alerts"] if values["labelled_alerts"] else None
+            recall = values["caught"] / values["frauds"] if values["frauds"] else None
+            text = rfc3339_text(day * DAY_MS)[:10]
+            rows.append([text, account.name, account.budget, *counts, _short(precision), _short(recall)])
+    rows.sort(key=lambda row: row[0])
+    return ["day", "configuration", "budget", *names, "precision", "recall"], rows
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _changes(report: Report, done: Backtest) -> None:
+    changes = done.changes
+    for kind, about in ABOUT.items():
+        if kind not in changes.shown:
+            continue
+        count = int(changes.count[kind]["alerts"])
+        report.section(f"Alerts {kind}" if kind != "alert" else "Alerts", about)
+        if not count:
+            report.text("None.")
+            continue
+        reasons = {"gained": "reasons_new", "lost": "reasons_current", "alert": "reasons"}[kind]
+        columns = [name for name in SHOWN if name in changes.columns]
+        places = [changes.columns.index(name) for name in (*columns, reasons)]
+        rows = [[values[place] for place in places] for values in changes.shown[kind]]
+        more = f" The first {len(rows):,} of {count:,}." if count > len(rows) else ""
+        report.table(
+            f"{kind}_first", [*(SHOWN[name] for name in columns), "reasons"], rows,
+            f"In log order.{more} All alerts, with the reasons of either configuration, are in {ALERTS}.",
+        )  # fmt: skip
