@@ -25,8 +25,8 @@ class Instance:
     """This process's name within the application, held for its lifetime. A context manager.
 
     `instance_id` is the configured one, else the first free of `host-0`, `host-1` and so on, free meaning that no live
-    process of this host holds its lock file in `folder`. The kernel drops the lock with the process, kill -9
-    included; only then does the empty file stay. Raises ConfigurationRefused where no lock file can be written, or all are held.
+    process of this host holds its lock file in `folder`. The kernel drops the lock with the process, kill -9 included;
+    only then does the empty file stay. Raises ConfigurationRefused where no lock file can be written, or all are held.
     """
 
     def __init__(self, application_id: str, configured: str | None = None, folder: Path | None = None) -> None:

@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
+from detector.cli import cli
+from detector.codec.hashing import hash_text
 from detector.core.batch import Verdict
 from detector.lab import backtest
 from detector.lab.backtest import Backtest, Days
 from detector.lab.chunks import Chunk, FileSource, Past
-from detector.lab.errors import InputStopped, NotConfigured
+from detector.lab.errors import InputStopped, NotConfigured, WrongUsage
 from detector.lab.fold import DecidedRows, Fold
 from detector.lab.labels import ColumnLabels, FileLabels, HeldLabels, Labels
 from detector.settings import Settings, load
+from schemas.files import text_columns
 from tests.unit.lab.test_replay import CONFIG, DAY_MS, START_MS, transaction
 
 ROWS, FIRST_DAY = 3_000, START_MS // DAY_MS
@@ -185,8 +189,6 @@ def test_a_file_of_labels_says_the_same_as_a_column(tmp_path: Path, source: Path
 
 
 def test_the_last_label_of_a_row_is_its_truth(tmp_path: Path, source: Path) -> None:
-    from detector.codec.hashing import hash_text
-
     identity = np.array([hash_text("t7"), hash_text("t7"), hash_text("t8")], np.uint64)
     held = HeldLabels(identity, np.array([True, False, True]), np.zeros(3, np.int64))
     figures = run(tmp_path, source, settings(tmp_path), labels=held)[0].accounts[0].figures()
@@ -223,3 +225,90 @@ def test_a_file_without_event_times_is_refused(tmp_path: Path, source: Path) -> 
     path.write_text('[input.fields]\namount = "amount"\n')
     with pytest.raises(NotConfigured, match="event_time"):
         run(tmp_path, source, load(path, {}))
+
+
+def command(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["lab", "backtest", *map(str, arguments)])
+
+
+def test_the_command_leaves_a_report(tmp_path: Path, source: Path) -> None:
+    settings(tmp_path)
+    new, output = tmp_path / "new.toml", tmp_path / "report"
+    new.write_text(CONFIG.replace("alerts_per_day = 20", "alerts_per_day = 30"))
+    current = tmp_path / "detector.toml"
+    done = command(
+        source, "--config", new, "--against", current, "--labels-column", "fraud", "--from", "2025-01-02", "--to",
+        "2025-01-03", "--show", "3", "--output", output,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    expected, lines = run(
+        tmp_path, source, load(new, {}), load(current, {}), days=Days(FIRST_DAY + 1, FIRST_DAY + 2),
+        labels=ColumnLabels("fraud", 0),
+    )  # fmt: skip
+    figures = json.loads((output / "figures.json").read_text())
+    for name in ("new", "current", "changes"):
+        assert figures[name] == json.loads(json.dumps(expected.figures()[name]))
+    with (output / "alerts.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == lines
+    with (output / "days.csv").open(newline="") as file:
+        days = list(csv.DictReader(file))
+    assert [(day["day"], day["configuration"], day["budget"]) for day in days] == [
+        (day, name, budget)
+        for day in ("2025-01-02", "2025-01-03")
+        for name, budget in (("new", "30"), ("current", "20"))
+    ]
+    assert sum(int(day["alerts"]) for day in days if day["configuration"] == "new") == figures["new"]["alerts"]
+    page = (output / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    gained = [line for line in lines if line["change"] == "gained"]
+    assert gained[0]["transaction_id"] in page
+    assert f"The first 3 of {len(gained):,}" in page
+    assert "records before the first day shown warmed the state up" in page
+    assert "alerts of new against current: " in done.stdout
+
+
+def test_a_table_of_any_dialect_decides_alike(tmp_path: Path, source: Path, rows: list[dict[str, Any]]) -> None:
+    names = ["id", "at", "card", "amount", "money", "n", "fraud"]
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(names)
+        for row in rows:
+            writer.writerow(
+                [str(row[name]).replace(".", ",") if name in ("amount", "n") else row[name] for name in names]
+            )
+    one = settings(tmp_path)
+    texts = text_columns(one.mapping)
+    by_table = backtest.run([("new", one)], FileSource(path, one.mapping, 1, texts), Days(), tmp_path / "a.csv")
+    by_lines = run(tmp_path, source, one)[0]
+    assert by_table.figures()["new"]["alerts"] == by_lines.figures()["new"]["alerts"]
+    assert [line[3] for line in by_table.changes.shown["alert"]] == [
+        line[3] for line in by_lines.changes.shown["alert"]
+    ]
+
+
+def test_labels_without_a_time_need_a_delay_to_be_learned(tmp_path: Path, source: Path) -> None:
+    path = tmp_path / "learning.toml"
+    path.write_text(CONFIG + "[labels]\nenabled = true\n")
+    with pytest.raises(WrongUsage, match="expected --label-delay"):
+        CliRunner().invoke(
+            cli, ["lab", "backtest", str(source), "--config", str(path), "--labels-column", "fraud", "--output",
+                  str(tmp_path / "r")], catch_exceptions=False,
+        )  # fmt: skip
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected one input"),
+        (["--topic", "FILE"], "expected one input"),
+        (["FILE", "--input", "FILE"], "expected one input"),
+        (["FILE", "--from", "2025-01-04", "--to", "2025-01-02"], "expected the first day not to be after the last"),
+        (["FILE", "--from", "yesterday"], "expected a day such as 2018-07-01, found 'yesterday'"),
+    ],
+)
+def test_wrong_usage_is_told(source: Path, arguments: list[str], message: str) -> None:
+    done = command(*(source if one == "FILE" else one for one in arguments))
+    assert done.exit_code == 2
+    assert message in done.output
