@@ -2,8 +2,9 @@
 
 A running distribution of the fused score is kept in integer bins (a Fenwick tree, so a rank costs twelve additions).
 Risk is the share of earlier rows that scored lower, times a thousand: 990 means that one row in a hundred is higher.
-Above 990 a Pareto tail is fitted to what lies below, so that a burst does not use the highest ranks up, and the higher
-score keeps the higher risk even where nothing before it comes near.
+Above 990 ranks are not counted: the risk goes on by the score's own height, a nat of it being a nat of the share. So a
+burst does not use the highest ranks up, what is odder has the higher risk whenever it comes, and the scale up there is
+the same all year, for it hangs on one quantile alone.
 Counts halve once in a while, so the scale follows the stream.
 """
 
@@ -15,13 +16,11 @@ from numpy.typing import NDArray
 
 BINS = 4_096  # a power of two, for the Fenwick tree
 NATS_LINEAR, NATS_MAX = 8.0, 30.0  # 1 - exp(-30) leaves room below 1 in 64 bits
-TAIL_SHARE, TAIL_ROWS = (
-    0.01,
-    16,
-)  # with such a share, or so many rows, above it a rank is counted; beyond it is fitted ...
-TAIL_INDEX = 4.0  # ... by a Pareto tail of this index: nearly exponential, and never at an end
+TAIL_SHARE, TAIL_ROWS = 0.01, 16  # with such a share, or so many rows, above it a rank is counted; beyond goes on ...
+TAIL_INDEX = 4.0  # ... a Pareto tail of this index: nearly exponential, and never at an end
 LEAST_SHARE = 1e-12
 BINS_AN_OCTAVE = 64.0  # of 1 - score: a bin is a step of 1 % in the mass that a row shares
+BINS_A_NAT = BINS_AN_OCTAVE / np.log(2.0)
 
 
 def score_bins(score: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -109,20 +108,19 @@ def rank_kernel(tree, total, position):
 
 @njit(cache=True, nogil=True)
 def tail_share_kernel(tree, total, position):
-    """The share of rows that score higher, half of the equals among them; within the highest TAIL_SHARE by the fit.
+    """The share of rows that score higher, half of the equals among them; beyond the highest TAIL_SHARE, by height.
 
-    A count there would say more of how many oddities came before than of how odd the row is.
+    A count there would say more of how many oddities came before than of how odd the row is, and a slope fitted to the
+    rows so far would order what comes in March otherwise than what comes in May.
     """
     higher, equal = rank_kernel(tree, total, position)
     counted = (higher + 0.5 * (equal + 1.0)) / (total + 1.0)
     share = max(TAIL_SHARE, TAIL_ROWS / max(total, 1))
-    if higher > share * total or 4.0 * share > 1.0:
+    if higher > share * total or share > 0.25:
         return counted
     edge = quantile_bin_kernel(tree, total, 1.0 - share)
     if position <= edge:
         return counted
-    inner = quantile_bin_kernel(tree, total, 1.0 - 4.0 * share)
-    width = max(edge - inner, 1) / np.log(4.0)
     above = total - below_kernel(tree, edge + 1)
-    tail = (1.0 + (position - edge) / (TAIL_INDEX * width)) ** -TAIL_INDEX
+    tail = (1.0 + (position - edge) / (TAIL_INDEX * BINS_A_NAT)) ** -TAIL_INDEX
     return max((above + 0.5) / (total + 1.0) * tail, LEAST_SHARE)

@@ -151,11 +151,22 @@ def test_risk_rises_with_the_score_in_the_fitted_tail(seed: int, rows: int, spre
 
 def test_a_risk_of_990_is_counted_and_a_burst_does_not_use_the_highest_ranks_up() -> None:
     random = np.random.RandomState(0)
-    usual = np.minimum(random.exponential(64.0, 20_000), 3_000.0).astype(int).tolist()
+    nat = fusion.BINS_A_NAT
+    usual = np.minimum(random.exponential(nat, 20_000), 3_000.0).astype(int).tolist()
     tree = tree_of(usual)
     place = int(np.quantile(usual, 0.99))
     assert fusion.tail_share_kernel(tree, 20_000, place) == pytest.approx(0.01, rel=0.05)
-    for position, share in ((64 * 6, np.exp(-6.0)), (64 * 8, np.exp(-8.0))):
-        assert 1.0 <= fusion.tail_share_kernel(tree, 20_000, position) / share < 3.0  # the tail never ends
+    for nats in (6.0, 8.0):
+        share = fusion.tail_share_kernel(tree, 20_000, int(nats * nat))
+        assert 1.0 <= share / np.exp(-nats) < 3.0  # the tail never ends
     burst = tree_of(usual + 60 * [2_000])
     assert fusion.tail_share_kernel(burst, 20_060, 2_000) < 1e-4
+
+
+def test_above_990_the_order_is_the_score_s_whatever_lies_below() -> None:
+    """Two months of the same 99 % quantile, one with flatter shoulders: neither orders its oddities otherwise."""
+    steep, flat = tree_of(9_800 * [10] + 200 * [400]), tree_of(9_800 * [395] + 200 * [400])
+    for position in (500, 700, 1_200, 4_000):
+        assert fusion.tail_share_kernel(steep, 10_000, position) == pytest.approx(
+            fusion.tail_share_kernel(flat, 10_000, position), rel=1e-9
+        )
