@@ -23,7 +23,6 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -31,21 +30,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import credit
+from detector.adapters.outside import Scorer, in_unit, left_out, spread
 from detector.core.half_space_trees import BULK_WIDTHS
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
 from detector.core.turns import FILLED, Turning, new_counter, turn
 
 MAPPED_ROWS_MAX = 200  # of the reference that are scored to learn what range scores have
 FITTED_KEPT = 4
-SCORE_WIDTHS_MAX = 1e9
 # Proven by a test: a row's score is the same, to the last bit, alone and among others.
 IN_ANY_COMPANY = frozenset({"sklearn.ensemble.IsolationForest", "sklearn.svm.OneClassSVM"})
 
 REFERENCE_ROWS, LEARNED, COUNTER = 3, 4, 5
 
 Arrays = dict[str, NDArray[Any]]
-Scorer = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 class PluginError(ValueError):
@@ -172,15 +169,7 @@ class PluginMember(Turning):
         width = len(self.columns)
         if not self.ready(arrays):
             return np.zeros(width), 0.0
-        z = self._scaled(arrays, row[None, :])
-        without = np.tile(z, (width, 1))
-        np.fill_diagonal(without, 0.5)
-        scores = self._scorer(arrays)(np.concatenate([z, np.full((1, width), 0.5), without]))
-        score, base = float(scores[0]), float(scores[1])
-        fall = score - scores[2:]
-        if abs(fall.sum()) <= 1e-9 * max(1.0, float(np.abs(fall).sum())):
-            fall = np.abs(z[0] - 0.5) + 1e-12
-        return credit.scaled_to(fall, score - base), base
+        return left_out(self._scorer(arrays), self._scaled(arrays, row[None, :])[0], np.full(width, 0.5))
 
     def merge(self, one: Arrays, other: Arrays) -> Arrays:
         """Raises ValueError: the last rows of two streams have no order between them."""
@@ -205,19 +194,11 @@ class PluginMember(Turning):
         for seed in {"seed", "random_state"} & set(inspect.signature(cls).parameters) - set(parameters):
             parameters[seed] = self.seed
         raw = _raw_scorer(cls(**parameters), reference, self.spec.estimator in IN_ANY_COMPANY)
-        known = raw(reference[:: -(-len(reference) // MAPPED_ROWS_MAX)])
-        known = known[np.isfinite(known)]
-        center, width = 0.0, 1.0
-        if len(known):
-            center = float(np.median(known))
-            spreads = [float(np.subtract(*np.quantile(known, (1.0 - tail, tail)))) for tail in (0.25, 0.1, 0.0)]
-            width = next((spread for spread in spreads if spread > 1e-9 * max(1.0, abs(center))), 1.0)
+        center, width = spread(raw(reference[:: -(-len(reference) // MAPPED_ROWS_MAX)]))
 
         def mapped(z: NDArray[np.float64]) -> NDArray[np.float64]:
             with self._lock:
-                u = np.clip((np.nan_to_num(raw(z), nan=center) - center) / width, -SCORE_WIDTHS_MAX, SCORE_WIDTHS_MAX)
-            score: NDArray[np.float64] = 0.5 + 0.5 * u / (1.0 + np.abs(u))
-            return score
+                return in_unit(raw(z), center, width)
 
         return mapped
 

@@ -229,9 +229,9 @@ def _is_trace(traceparent: bytes) -> bool:
 
 
 def member_names(spec: Spec) -> tuple[str, ...]:
-    """Names of the members' scores: the kind, with a number from the second of a kind on."""
+    """Names of the scores of members and trained heads: the kind, with a number from the second of a kind on."""
     names: list[str] = []
-    for member in spec.members:
+    for member in (*spec.members, *(spec.heads.trained if spec.heads is not None else ())):
         seen = sum(name.split(".")[0] == member.kind for name in names)
         names.append(member.kind if seen == 0 else f"{member.kind}.{seen + 1}")
     return tuple(names)

@@ -77,10 +77,10 @@ class ReasonEvidence:
 class DecisionBatch:
     """What `step` decided, row by row.
 
-    `score` float64 (members, n), 0–1, high = anomalous; `risk` float64 (n,), 0–1000; `verdict` int8 (n,), a `Verdict`;
-    `late` bool (n,), event time below the watermark; `features` float64 (n, len(spec.features)), NaN where missing;
-    `reasons` maps each alerted row's index to its ranked evidence; `model_version` (n,) int64, pivots of the reference
-    profile that scored the row.
+    `score` float64 (members + trained heads, n), 0–1, high = anomalous; `risk` float64 (n,), 0–1000; `verdict` int8
+    (n,), a `Verdict`; `late` bool (n,), event time below the watermark; `features` float64 (n, len(spec.features)), NaN
+    where missing; `reasons` maps each alerted row's index to its ranked evidence; `model_version` (n,) int64, pivots of
+    the reference profile that scored the row.
     """
 
     score: NDArray[np.float64]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import budget, credit, drift, fusion, gate, profile, reservoir, surprise
+from detector.core import budget, credit, drift, fusion, gate, profile, reservoir, surprise, trained
 from detector.core.batch import DecisionBatch, TransactionBatch, Verdict
 from detector.core.explain import explain
 from detector.core.features import entity_features, row_features
@@ -70,7 +70,7 @@ def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
     if state.labels is not None:  # not sooner: labels may be folded in between a batch's preparation and here
         read_label_features(spec, state.labels, batch, features)
     decided = DecisionBatch(
-        score=np.empty((len(state.members), rows)),
+        score=np.empty((len(state.members) + len(state.plan.heads), rows)),
         risk=np.empty(rows),
         verdict=np.empty(rows, np.int8),
         late=late,
@@ -80,13 +80,15 @@ def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
     )
     tie_break = budget.tie_breaks(batch.offset, spec.seed)
     bits = profile.as_bits(features[:, state.plan.profiled])
+    own, given = decided.score[: len(state.members)], decided.score[len(state.members) :]
+    trained.read(state.plan.heads, features, given)
     members = list(zip(state.plan.members, state.members, strict=True))
     start = 0
     while start < rows:
         stop = min(rows, start + min(member.rows_to_pivot(arrays) for member, arrays in members))
         part = slice(start, stop)
-        traces = score(members, features[part], decided.score[:, part])
-        read = surprised(state, decided.score[:, part])
+        traces = score(members, features[part], own[:, part])
+        read = surprised(state, own[:, part])
         taken = decide(spec, state, batch.rows(start, stop), tie_break[part], decided, part, read.nats)
         for row in (np.flatnonzero(decided.verdict[part] == Verdict.ALERT) + start).tolist():
             decided.reasons[row] = explain(
@@ -171,6 +173,9 @@ def decide(
     taken = gate.pass_through(state.gate, fusion.score_bins(fused), decided.late[part])
     if state.labels is not None:
         fused = supervise(spec, state.labels, batch, decided.features[part], fused)
+    if spec.heads is not None:
+        given = decided.score[len(nats) :, part]
+        fused = trained.blend(spec.heads, state.plan.heads, state.labels, given, fused)
     budget.decide_kernel(
         batch.event_time_ms,
         batch.amount,

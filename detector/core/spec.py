@@ -130,6 +130,24 @@ class MadeOutside(Protocol):
         ...
 
 
+class TrainedOutside(Protocol):
+    """A supervised model that was trained elsewhere: a frozen dataclass; its fields say all that decides."""
+
+    @property
+    def kind(self) -> str:
+        """Under which its probability is published."""
+        ...
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features that it sees, in its order."""
+        ...
+
+    def build_head(self, columns: NDArray[np.int64]) -> Any:
+        """The head, a `detector.core.trained.Head`, for these columns of the feature matrix."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class IsolationForest:
     """A rolling isolation forest (Liu, Ting, Zhou, ICDM 2008); one tree is replaced every `rebuild_rows` learned."""
@@ -203,6 +221,17 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
+class Heads:
+    """Supervised models trained elsewhere, each counting as much as the frauds that it was trained on times its weight.
+
+    `frauds_until_half` is the number of frauds that the unsupervised members count as.
+    """
+
+    trained: tuple[TrainedOutside, ...]
+    frauds_until_half: float = 50.0
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """All that `step` needs to know besides its input and its state.
 
@@ -220,15 +249,18 @@ class Spec:
     seed: int = 42
     mapping: str = ""
     labels: Labels | None = None
+    heads: Heads | None = None
 
     def fingerprint(self) -> str:
         """16 hex digits over every field: equal fingerprints decide equally."""
         return _digest({"version": STATE_VERSION, **dataclasses.asdict(self)})
 
     def state_fingerprint(self) -> str:
-        """16 hex digits over what shapes the state; thresholds and budget are left out, so they may change live."""
+        """16 hex digits over what shapes the state; thresholds, budget and trained heads, which have none, are left out,
+        so they may change live.
+        """
         fields = dataclasses.asdict(self)
-        del fields["decision"], fields["partitions"]
+        del fields["decision"], fields["partitions"], fields["heads"]
         return _digest({"version": STATE_VERSION, **fields})
 
 

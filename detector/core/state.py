@@ -32,6 +32,7 @@ from detector.core.models import Member, build_members
 from detector.core.pending import RING, indexed
 from detector.core.plan import EntityPlan, plan_entity
 from detector.core.spec import Spec
+from detector.core.trained import Head, build_heads
 
 Array = NDArray[np.generic]
 
@@ -52,6 +53,7 @@ class Plan:
     profiled: NDArray[np.int64]  # feature columns that any member looks at: these have a profile and may be reasons
     sides: NDArray[np.int64]
     weight: NDArray[np.float64]  # of each member in the fusion
+    heads: tuple[Head, ...]  # trained elsewhere
     edges: NDArray[np.float64] = field(default_factory=profile.bin_edges)
 
 
@@ -94,7 +96,7 @@ def compile_plan(spec: Spec) -> Plan:
     members, profiled = build_members(spec)
     entities = tuple(plan_entity(spec, entity) for entity in spec.entities)
     weight = np.array([member.weight for member in spec.members], np.float64)
-    return Plan(spec, entities, members, profiled, sides_of(spec.features, profiled), weight)
+    return Plan(spec, entities, members, profiled, sides_of(spec.features, profiled), weight, build_heads(spec))
 
 
 def new_state(spec: Spec, partition: int = 0) -> TaskState:

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
 
+from detector.adapters import trained as trained_model
 from detector.adapters.plugin import Plugin, PluginError, declare
+from detector.adapters.trained import Trained
+from detector.adapters.trained_file import TrainedError
 from detector.codec.shape import KEY_ROLE_FIELDS
 from detector.core.spec import (
     KEY_ROLES,
@@ -18,6 +21,7 @@ from detector.core.spec import (
     Feature,
     FeatureKind,
     HalfSpaceTrees,
+    Heads,
     IsolationForest,
     Labels,
     MemberSpec,
@@ -72,18 +76,23 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
     faults += plugin_faults
     if settings.labels.enabled and settings.labels.boosted and find_spec("xgboost") is None:
         faults.append("labels.boosted: expected xgboost, found none; install the extra `boost`, or leave it off")
+    trained, trained_faults = _trained(settings)
+    faults += trained_faults
+    members = (*members_of(settings.models), *plugins, *(model for model in trained if not model.supervised))
+    if not members and not faults:
+        faults.append("models: expected at least one model that needs no labels, found supervised ones alone")
     if faults:
         raise ConfigError(faults)
     decision = settings.decision
     # What no feature reads is neither hashed nor kept.
     entities = tuple(entity for entity in entities if any(feature.entity == entity.name for feature in features))
     read = {entity.key for entity in entities} | {feature.key for feature in features}
-    return Spec(
+    spec = Spec(
         keys=tuple(key for key in keys if key in read),
         numeric=numeric,
         entities=entities,
         features=features,
-        members=(*members_of(settings.models), *plugins),
+        members=members,
         decision=Decision(
             decision.alerts_per_day or None, decision.alert_risk_min, decision.review_risk_min, decision.money_weight
         ),
@@ -92,7 +101,13 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
         seed=settings.models.seed,
         mapping=_digest(settings.mapping),
         labels=_labels(settings),
+        heads=_heads(settings, trained),
     )
+    misfits = [(index, trained_model.fault(model, spec)) for index, model in enumerate(trained)]
+    faults = [f"models.trained.{index}: {fault}" for index, fault in misfits if fault is not None]
+    if faults:
+        raise ConfigError(faults)
+    return spec
 
 
 def members_of(models: Models) -> tuple[MemberSpec, ...]:
@@ -142,6 +157,22 @@ def _plugins(settings: Settings, names: set[str]) -> tuple[list[Plugin], list[st
         except PluginError as error:
             faults.append(f"{place}: {error}")
     return plugins, faults
+
+
+def _trained(settings: Settings) -> tuple[list[Trained], list[str]]:
+    """Models that the lab trained, and why others cannot be loaded."""
+    models, faults = [], []
+    for index, item in enumerate(settings.models.trained):
+        try:
+            models.append(trained_model.declare(item.path, item.weight, item.tracking_uri))
+        except TrainedError as error:
+            faults.append(f"models.trained.{index}: {error}")
+    return models, faults
+
+
+def _heads(settings: Settings, trained: list[Trained]) -> Heads | None:
+    heads = tuple(model for model in trained if model.supervised)
+    return Heads(heads, settings.labels.frauds_until_half) if heads else None
 
 
 def _digest(mapping: Mapping) -> str:

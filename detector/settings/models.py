@@ -76,6 +76,30 @@ class PluginSettings(Section):
     weight: float = Field(default=1.0, gt=0, le=1_000, description="Weight of its score among those of the members.")
 
 
+class TrainedSettings(Section):
+    """A model that `detector lab train` made. One without labels is a member beside our own; a supervised one is a head.
+
+    A head's evidence is blended with the anomaly by the frauds that it was trained on (times its weight) against
+    labels.frauds_until_half; it needs no labels live. Its probability is published beside the members' scores. A model
+    that does not fit the features, was changed, or holds unknown types is refused at start. Needs the extra `trained`.
+    """
+
+    path: str = Field(
+        min_length=1,
+        description="Its folder, or where MLflow has it: `runs:/RUN/model`, `models:/NAME/VERSION`; asked at start.",
+    )
+    weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=1_000,
+        description="Of a member: how much its say counts beside the others'. Of a head: how much each fraud that it "
+        "was trained on counts.",
+    )
+    tracking_uri: str = Field(
+        default="", description="MLflow's store or server. Empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db."
+    )
+
+
 class Models(Section):
     """The models whose scores make the risk."""
 
@@ -95,10 +119,13 @@ class Models(Section):
     plugins: Annotated[tuple[PluginSettings, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="None by default."
     )
+    trained: Annotated[tuple[TrainedSettings, ...], BeforeValidator(as_tuple)] = Field(
+        default=(), description="None by default."
+    )
 
     @model_validator(mode="after")
     def _has_one(self) -> Models:
         ours = [member for member in dict(self).values() if isinstance(member, MemberSettings)]
-        if not self.plugins and not any(member.enabled for member in ours):
+        if not (self.plugins or self.trained) and not any(member.enabled for member in ours):
             raise ValueError("expected at least one model enabled, found none")
         return self

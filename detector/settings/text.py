@@ -11,12 +11,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from detector.settings.faults import is_secret
-from detector.settings.models import PluginSettings
+from detector.settings.models import PluginSettings, TrainedSettings
 from detector.settings.section import Section
 from detector.settings.sections import EntitySettings, Settings
 
 MASK = "********"
-LISTED = (EntitySettings, PluginSettings)  # sections of which there may be several
+LISTED = (EntitySettings, PluginSettings, TrainedSettings)  # sections of which there may be several
 _BARE_KEY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 

