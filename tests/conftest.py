@@ -73,3 +73,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     chosen = config.stash.get(_CHOSEN, None)
     if chosen is not None:
         terminalreporter.write_line(f"kafka: {chosen.bootstrap_servers} ({chosen.what})")
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """MLflow's tables in a SQLite file that this run's tests share, for they take seconds to make: use own names."""
+    from detector.adapters import tracker
+
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    with tracker.quiet():
+        tracker.client(uri)
+    return uri

@@ -94,5 +94,3 @@ def spec_with(declared: Trained, spec: Spec = CARD_ONLY) -> Spec:
 
 def declared(folder: Path, name: str, weight: float = 1.0) -> Trained:
     return of(saved(folder, name), weight)
-
-

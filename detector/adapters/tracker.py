@@ -16,6 +16,7 @@ from typing import Any
 DEFAULT_URI = "sqlite:///mlflow.db"  # in the current directory; files beside it, in mlruns
 SWITCHES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",  # it tells of each migration of its tables
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default of 7 is minutes of silence where a server is away
@@ -30,15 +31,14 @@ def client(uri: str) -> tuple[Any, str]:
     from mlflow import MlflowClient
     from mlflow.tracking import get_tracking_uri, is_tracking_uri_set
 
-    chosen = uri or (get_tracking_uri() if is_tracking_uri_set() else DEFAULT_URI)
+    chosen = uri or (get_tracking_uri() if is_tracking_uri_set() else DEFAULT_URI)  # type: ignore[no-untyped-call]
     return MlflowClient(tracking_uri=chosen, registry_uri=chosen), chosen
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Around each call of mlflow: it warns of its own libraries' changes, and logs each migration of its tables."""
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    """Around each call of mlflow, which warns of what its own libraries will change, and whose tables log each step."""
+    logging.getLogger("alembic").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

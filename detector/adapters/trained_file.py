@@ -122,9 +122,7 @@ def _bytes(path: Path) -> bytes:
             raise TrainedError(f"{path}: expected at most {FILE_BYTES_MAX} bytes, found {path.stat().st_size}")
         return path.read_bytes()
     except OSError as error:
-        raise TrainedError(
-            f"{path}: expected a folder made by `detector lab train`, found: {error.strerror}"
-        ) from None
+        raise TrainedError(f"{path}: expected a folder made by `detector lab train`, found: {error.strerror}") from None
 
 
 def entities_of(spec: Spec, names: Iterable[str]) -> dict[str, Entity]:

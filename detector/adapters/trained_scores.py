@@ -111,7 +111,9 @@ def load_skops(data: bytes, name: str) -> Any:
         import sklearn.pipeline
         from skops import io
     except ImportError as error:
-        raise TrainedError(f"expected skops and scikit-learn, found none ({error}); install the extra `trained`") from None
+        raise TrainedError(
+            f"expected skops and scikit-learn, found none ({error}); install the extra `trained`"
+        ) from None
     try:
         unknown = sorted(set(io.get_untrusted_types(data=data)) - KNOWN_TYPES)
         if unknown:
@@ -230,4 +232,3 @@ READ: dict[str, Callable[[Any], Scorer]] = {
     "beyond": _beyond,
 }
 """How a pipeline is asked: by what it is, as `detector.lab.models` reads it offline."""
-

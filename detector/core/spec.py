@@ -256,8 +256,8 @@ class Spec:
         return _digest({"version": STATE_VERSION, **dataclasses.asdict(self)})
 
     def state_fingerprint(self) -> str:
-        """16 hex digits over what shapes the state; thresholds, budget and trained heads, which have none, are left out,
-        so they may change live.
+        """16 hex digits over what shapes the state; thresholds, budget and trained heads are left out, so they may
+        change live.
         """
         fields = dataclasses.asdict(self)
         del fields["decision"], fields["partitions"], fields["heads"]

@@ -77,7 +77,7 @@ class PluginSettings(Section):
 
 
 class TrainedSettings(Section):
-    """A model that `detector lab train` made. One without labels is a member beside our own; a supervised one is a head.
+    """A model that `detector lab train` made: one without labels is a member beside our own, a supervised one a head.
 
     A head's evidence is blended with the anomaly by the frauds that it was trained on (times its weight) against
     labels.frauds_until_half; it needs no labels live. Its probability is published beside the members' scores. A model

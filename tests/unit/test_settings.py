@@ -238,7 +238,9 @@ def test_the_reference_is_complete_and_does_not_drift() -> None:
     assert len(places) > 45
     for place in places:
         section, _, key = place.rpartition(".")
-        brackets = f"`[[{section}]]`" if section in ("entities", "models.plugins") else f"`[{section}]`"
+        brackets = (
+            f"`[[{section}]]`" if section in ("entities", "models.plugins", "models.trained") else f"`[{section}]`"
+        )
         part = text.split(f"## {brackets if section else 'Top level'}\n", 1)[1].split("\n## ", 1)[0]
         [row] = [line for line in part.splitlines() if line.startswith(f"| `{key}` |")]
         assert len(row.split(" | ")[3]) > 10, f"{place} has no description"
@@ -297,6 +299,7 @@ def test_every_field_of_the_spec_comes_from_a_setting() -> None:
         "seed",
         "mapping",
         "labels",
+        "heads",
     }
     assert {field.name for field in dataclasses.fields(Spec)} == known
 

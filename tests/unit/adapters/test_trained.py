@@ -107,7 +107,7 @@ def test_two_streams_that_turned_alike_merge(folder: Path) -> None:
         member.merge(one, other)
 
 
-@pytest.mark.parametrize("name", ["random forest", "xgboost", "logistic regression", "forest", "autoencoder"])
+@pytest.mark.parametrize("name", ["random forest", "xgboost", "forest"])
 def test_the_laws_hold_with_a_trained_model(name: str, folder: Path) -> None:
     """Cut invariance, round trip and restore ≡ replay, prequential, in one stream."""
     model = declared(folder / name, name)
@@ -205,7 +205,7 @@ def test_a_model_that_was_changed_or_is_not_there_is_refused(tmp_path: Path) -> 
     model = tmp_path / "model.ubj"
     whole = model.read_bytes()
     model.write_bytes(whole[:-3] + b"abc")
-    with pytest.raises(TrainedError, match="expected the file that was trained, SHA-256 .* it was changed or damaged"):
+    with pytest.raises(TrainedError, match=r"expected the file that was trained, SHA-256 .* it was changed or damaged"):
         trained.declare(str(tmp_path))
     model.write_bytes(whole)
     for fields, reason in (
@@ -237,9 +237,9 @@ class Stranger:
 def test_unknown_types_inside_the_file_are_refused_and_never_made(tmp_path: Path) -> None:
     import hashlib
 
-    from skops import io
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import FunctionTransformer
+    from skops import io
 
     saved(tmp_path, "forest")
     strange = Pipeline([("step", FunctionTransformer(kw_args={"one": Stranger()}))])
@@ -318,7 +318,10 @@ def test_its_faults_have_a_place_and_end_in_78(folder: Path, tmp_path: Path) -> 
     file.write_text(TOML.format(path=folder / "forest", enabled="true").replace('"card.count.1h", ', ""))
     told = CliRunner().invoke(cli, ["validate", "--config", str(file)])
     assert told.exit_code == 78
-    assert "models.trained.0: expected features card.count.1h, which it was trained on, found none such among" in told.output
+    assert (
+        "models.trained.0: expected features card.count.1h, which it was trained on, found none such among"
+        in told.output
+    )
 
 
 def test_a_head_alone_is_no_detector(folder: Path, tmp_path: Path) -> None:
@@ -336,23 +339,23 @@ def test_a_head_alone_is_no_detector(folder: Path, tmp_path: Path) -> None:
     assert len(set(decided.risk[100:].tolist())) > 20
 
 
-def test_mlflow_gives_a_model_by_its_run_or_its_name(folder: Path, tmp_path: Path) -> None:
+def test_mlflow_gives_a_model_by_its_run_or_its_name(folder: Path, tmp_path: Path, mlflow_uri: str) -> None:
     model = declared(folder / "xgboost", "xgboost")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with tracker.quiet():
-        client, chosen = tracker.client(uri)
-        assert chosen == uri
-        run_id = client.create_run(client.create_experiment("tests", str(tmp_path / "files"))).info.run_id
+        client, chosen = tracker.client(mlflow_uri)
+        assert chosen == mlflow_uri
+        run_id = client.create_run(client.create_experiment("trained", str(tmp_path / "files"))).info.run_id
         client.log_artifacts(run_id, str(folder / "xgboost"), "model")
         client.log_artifact(run_id, str(folder / "xgboost" / "model.ubj"), "other")
         client.create_registered_model("fraud")
         client.create_model_version("fraud", f"runs:/{run_id}/model", run_id)
-    assert trained.declare(f"runs:/{run_id}/model", tracking_uri=uri) == model
-    assert trained.declare("models:/fraud/1", tracking_uri=uri) == model
+        client.set_registered_model_alias("fraud", "live", "1")
+    for uri in (f"runs:/{run_id}/model", "models:/fraud/1", "models:/fraud/latest", "models:/fraud@live"):
+        assert trained.declare(uri, tracking_uri=mlflow_uri) == model
     with pytest.raises(TrainedError, match="models:/fraud/2: expected a model that MLflow can give, found: "):
-        trained.declare("models:/fraud/2", tracking_uri=uri)
+        trained.declare("models:/fraud/2", tracking_uri=mlflow_uri)
     with pytest.raises(TrainedError, match=r"expected a model of `detector lab train`, found no model\.json there"):
-        trained.declare(f"runs:/{run_id}/other", tracking_uri=uri)
+        trained.declare(f"runs:/{run_id}/other", tracking_uri=mlflow_uri)
 
 
 def test_heads_of_their_own_declare_their_weight(folder: Path) -> None:
