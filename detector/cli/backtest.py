@@ -79,7 +79,7 @@ def run(
             named, read, backtest.Days(first, last), report.path(backtest_report.ALERTS), labels=labels,
             label_interval_ms=label_interval, shown_max=shown_max,
         )  # fmt: skip
-        lines = backtest_report.write(report, done, _introduction(read, named, labels_from, first))
+        lines = backtest_report.write(report, done, _introduction(read, named, labels, labels_from, first))
     return [*lines, f"report: {folder / 'report.html'}"]
 
 
@@ -111,7 +111,7 @@ def _topic_labels(settings: Settings) -> HeldLabels | None:
     return HeldLabels(told.identity, told.is_fraud, told.event_time_ms) if len(told) else None
 
 
-def _introduction(read: Source, named: Named, labels_from: str, first: int | None) -> list[str]:
+def _introduction(read: Source, named: Named, labels: Labels | None, labels_from: str, first: int | None) -> list[str]:
     """What a reader has to know before the figures."""
     told = [
         "Decided by the code that runs live, from an empty state at the first record on, as a live run begins"
@@ -121,6 +121,8 @@ def _introduction(read: Source, named: Named, labels_from: str, first: int | Non
     if labels_from:
         how = f"; learned, as they arrive, by: {', '.join(learning)}" if learning else "; not learned by anyone"
         told.append(f"The truth is that of {labels_from}{how}.")
+        if backtest.names_frauds_only(labels):
+            told.append("It names frauds only: all other rows count as genuine, those whose label is yet to come too.")
     elif learning:
         told.append(f"labels.enabled is set ({', '.join(learning)}), but there were no labels to learn.")
     if learning and labels_from.startswith("topic "):

@@ -27,7 +27,7 @@ from detector.lab.changes import Changes
 from detector.lab.chunks import Chunk, Source
 from detector.lab.errors import InputStopped
 from detector.lab.fold import REJECTED, DecidedRows, Fold
-from detector.lab.labels import UNKNOWN, Labels
+from detector.lab.labels import UNKNOWN, HeldLabels, Labels
 from detector.lab.progress import Display
 from detector.lab.quality import average_precision, roc_auc
 from detector.lab.replay import LABEL_INTERVAL_MS, RejectWindow, ahead
@@ -41,6 +41,7 @@ COUNTED = (
     *("rows", "alerts", "reviews", "labelled", "labelled_alerts", "frauds", "caught"),
     *("fraud_amount", "caught_amount", "false_amount"),
 )
+GENUINE = 0
 BUDGET_KEPT = 0.1  # of the budget, to either side
 
 
@@ -135,18 +136,27 @@ class Account:
         return found
 
 
+def names_frauds_only(labels: Labels | None) -> bool:
+    """Whether what has no label is not fraud, rather than unknown."""
+    return isinstance(labels, HeldLabels) and labels.frauds_only
+
+
 class Truth:
-    """What the labels say of records, whether or not they are learned."""
+    """What the labels say of records, whether or not they are learned.
+
+    Where labels name frauds only, as chargebacks do, all other rows count as genuine.
+    """
 
     def __init__(self, labels: Labels | None, settings: Settings) -> None:
         self._labels = labels
+        self._unnamed = GENUINE if names_frauds_only(labels) else UNKNOWN
         identity = settings.mapping.fields.get("transaction_id")
         self._members = Members({"id": identity} if identity is not None else {})
         self._mapped, self._topic = identity is not None, settings.topics.transactions
 
     def of(self, chunk: Chunk) -> NDArray[np.int8]:
         """1 fraud, 0 genuine, UNKNOWN (n,); the last word counts."""
-        truth = np.full(len(chunk), UNKNOWN, np.int8)
+        truth = np.full(len(chunk), self._unnamed, np.int8)
         if self._labels is None:
             return truth
         payloads = [payload or b"" for payload in chunk.payloads]

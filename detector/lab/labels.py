@@ -62,7 +62,7 @@ class ColumnLabels:
 class HeldLabels:
     """Labels held in memory, some 17 bytes each, in the order in which they were told; the last word is the truth.
 
-    `count`: how many; `found`: how often one named a row that was asked about.
+    `count`: how many; `found`: how often one named a row that was asked about; `frauds_only`: none says genuine.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class HeldLabels:
         self._identity, self._is_fraud, self._time_ms = identity[order], is_fraud[order], event_time_ms[order]
         self._delay_ms = delay_ms
         self.count, self.found = len(identity), 0
+        self.frauds_only = bool(is_fraud.all())
 
     def of(self, payloads: Sequence[bytes], identity: NDArray[np.uint64], event_time_ms: NDArray[np.int64]) -> Told:
         """All labels that name the rows."""

@@ -188,6 +188,16 @@ def test_a_file_of_labels_says_the_same_as_a_column(tmp_path: Path, source: Path
     assert by_file.figures() == by_column.figures()
 
 
+def test_where_labels_name_frauds_only_the_rest_is_genuine(
+    tmp_path: Path, source: Path, rows: list[dict[str, Any]]
+) -> None:
+    identity = np.array([hash_text(row["id"]) for row in rows if row["fraud"]], np.uint64)
+    held = HeldLabels(identity, np.ones(len(identity), np.bool_), np.zeros(len(identity), np.int64))
+    by_frauds = run(tmp_path, source, settings(tmp_path), labels=held)[0]
+    by_column = run(tmp_path, source, settings(tmp_path), labels=ColumnLabels("fraud", 0))[0]
+    assert by_frauds.figures() == by_column.figures()
+
+
 def test_the_last_label_of_a_row_is_its_truth(tmp_path: Path, source: Path) -> None:
     identity = np.array([hash_text("t7"), hash_text("t7"), hash_text("t8")], np.uint64)
     held = HeldLabels(identity, np.array([True, False, True]), np.zeros(3, np.int64))
