@@ -73,6 +73,7 @@ class Account:
     rejected: int = 0
     _fraud: list[NDArray[np.bool_]] = field(default_factory=list)
     _risk: list[Floats] = field(default_factory=list)
+    _figures: dict[str, Any] | None = None
 
     def add(self, rows: DecidedRows, truth: NDArray[np.int8], days: Days) -> NDArray[np.bool_]:
         """The next rows; which of them lie in the days reported (n,)."""
@@ -101,14 +102,17 @@ class Account:
         return self.fold.spec.decision.alerts_per_day
 
     def table(self) -> tuple[list[int], Floats]:
-        """Days in order, those without a row between them included, and their sums (days, len(COUNTED))."""
-        if not self.days:
-            return [], np.zeros((0, len(COUNTED)))
-        order = list(range(min(self.days), max(self.days) + 1))
-        return order, np.array([self.days.get(day, np.zeros(len(COUNTED))) for day in order])
+        """Days that the stream was in, in order, and their sums (days, len(COUNTED))."""
+        order = sorted(self.days)
+        return order, np.array([self.days[day] for day in order]).reshape(len(order), len(COUNTED))
 
     def figures(self) -> dict[str, Any]:
-        """Sums over all days and what follows from them; None where there is nothing to divide by."""
+        """Sums over all days and what follows from them; None where there is nothing to divide by. Call at the end."""
+        if self._figures is None:
+            self._figures = self._reckoned()
+        return self._figures
+
+    def _reckoned(self) -> dict[str, Any]:
         days, table = self.table()
         found: dict[str, Any] = dict(zip(COUNTED, table.sum(axis=0).tolist(), strict=True))
         found = {name: round(value, 2) if "amount" in name else int(value) for name, value in found.items()}

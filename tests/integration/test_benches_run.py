@@ -33,3 +33,10 @@ def test_main_bench_writes_its_figures(kafka: str, tmp_path: Path) -> None:
 def test_memory_bench_writes_its_figures(kafka: str, tmp_path: Path) -> None:
     figures = bench("memory_bench", tmp_path, kafka, "--cards", "20000", "--rows-a-card", "2", "--starts", "0")
     assert 20_000 * 100 < figures["state_bytes"] < 20_000 * 2_000
+
+
+def test_lab_bench_writes_its_figures(kafka: str, tmp_path: Path) -> None:
+    figures = bench("lab_bench", tmp_path, kafka, "--rows", "5000", "--only", "backtest_against")
+    names = [name for name in figures if name.endswith("_peak_bytes")]
+    assert "backtest_against_peak_bytes" in names
+    assert all(0 < figures[name] < 2e9 for name in names)

@@ -1,0 +1,77 @@
+"""Time and peak memory of the lab's commands on a file that need not fit into memory.
+
+The file is simulated (`producers simulate`): 10 M rows take 2.9 GB. Each command runs in a process of its own, whose
+peak resident memory is told by the kernel.
+
+`python -m tests.bench.lab_bench --help`
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.bench import report
+
+MB = 1e6
+BUDGET_BYTES = 2e9  # for 10 M rows
+
+
+def commands(rows: Path, folder: Path) -> dict[str, list[str]]:
+    """Name → arguments of `detector lab`, each into a folder of its own."""
+    labels = str(rows.with_suffix(".labels.jsonl"))
+    current = folder / "current.toml"
+    current.write_text("[decision]\nalerts_per_day = 50\n")
+    found = {
+        "backtest": ["backtest", str(rows), "--labels", labels],
+        "backtest_against": ["backtest", str(rows), "--labels", labels, "--against", str(current)],
+    }
+    return {name: [*arguments, "--output", str(folder / name)] for name, arguments in found.items()}
+
+
+def measured(arguments: list[str]) -> tuple[float, float]:
+    """Seconds and peak bytes of one command. Raises SystemExit with its words where it fails."""
+    began_s = time.monotonic()
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "detector", "lab", *arguments], stdout=subprocess.DEVNULL, stderr=said
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            said.seek(0)
+            raise SystemExit(f"{' '.join(arguments)}: {said.read()[-2000:].decode(errors='replace')}")
+    return time.monotonic() - began_s, usage.ru_maxrss * 1024
+
+
+def main() -> None:
+    """Simulate, run, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the file")
+    parser.add_argument("--only", nargs="*", help="these commands")
+    parser.add_argument("--folder", type=Path, default=report.FOLDER, help="where lab.json goes")
+    asked = parser.parse_args()
+    figures: dict[str, object] = {"rows": asked.rows}
+    table = []
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "transactions.jsonl"
+        simulate = ["simulate", "--count", str(asked.rows), "--quiet", "--output", str(rows)]
+        subprocess.run([sys.executable, "-m", "producers", *simulate], check=True)
+        for name, arguments in commands(rows, Path(folder)).items():
+            if asked.only and name not in asked.only:
+                continue
+            seconds, peak_bytes = measured(arguments)
+            figures |= {f"{name}_s": round(seconds, 1), f"{name}_peak_bytes": peak_bytes}
+            table.append([name, f"{seconds:,.1f}", f"{asked.rows / seconds:,.0f}", f"{peak_bytes / MB:,.0f}"])
+    title = f"{asked.rows:,} rows; at most {BUDGET_BYTES / MB:,.0f} MB are allowed for 10 M"
+    report.show(title, ["command", "seconds", "rows/s", "peak MB"], table)
+    print(report.write("lab", figures, asked.folder))
+
+
+if __name__ == "__main__":
+    main()
