@@ -7,7 +7,7 @@ is learned when depends on the rows and the labels alone, not on how the file is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from detector.codec.hashing import hash_columns
 from detector.core.labels import LabelBatch
 from detector.lab.errors import InputStopped, WrongUsage
+from detector.lab.roles import FALSE_WORDS, TRUE_WORDS
 from schemas.files import payloads, text_columns
 from schemas.mapping import Mapping
 from schemas.members import Members, as_key, as_truth
@@ -44,16 +45,23 @@ class Labels(Protocol):
         ...
 
 
-class ColumnLabels:
-    """The truth stands in the rows themselves, and is known `delay_ms` after them."""
+def truth_of(value: Any) -> bool | None:
+    """As `as_truth`, and words that tables use beside: yes, fraud, normal ... None where it says neither."""
+    word = str(value).strip().lower()
+    return True if word in TRUE_WORDS else False if word in FALSE_WORDS else None
 
-    def __init__(self, path: str, delay_ms: int) -> None:
+
+class ColumnLabels:
+    """The truth stands in the rows themselves, and is known `delay_ms` after them; `read` tells it from a value."""
+
+    def __init__(self, path: str, delay_ms: int, read: Callable[[Any], bool | None] = as_truth) -> None:
+        self._read = read
         self._truth = Members({"truth": path})
         self._delay_ms = delay_ms
 
     def of(self, payloads: Sequence[bytes], identity: NDArray[np.uint64], event_time_ms: NDArray[np.int64]) -> Told:
         """One label a row of known truth."""
-        truth = [as_truth(value) for value in self._truth.columns(payloads)["truth"]]
+        truth = [self._read(value) for value in self._truth.columns(payloads)["truth"]]
         row = np.array([index for index, one in enumerate(truth) if one is not None], np.int64)
         is_fraud = np.array([one for one in truth if one is not None], np.bool_)
         return Told(row, is_fraud, event_time_ms[row] + self._delay_ms)
