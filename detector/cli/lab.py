@@ -104,6 +104,29 @@ def backtest(config: Path | None, against: Path | None, **asked: Any) -> None:
         click.echo(line)
 
 
+@lab.command(epilog=EXIT_CODES)
+@click.argument("data", type=existing_file)
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="detector.toml that says what the columns are.  [default: guessed]")  # fmt: skip
+@click.option("--label", metavar="COLUMN", help="Column with the truth.  [default: guessed]")
+@click.option("--limit", type=click.IntRange(1), help="Look at so many rows only.")
+@click.option("--deviations", "k", type=click.FloatRange(0, min_open=True), default=3.0, show_default=True,
+              help="Standard deviations from the mean from which a value is an outlier.")  # fmt: skip
+@click.option("--fence", type=click.FloatRange(0, min_open=True), default=1.5, show_default=True,
+              help="Quartile distances beyond the quartiles from which it is one.")  # fmt: skip
+@folder_option
+@overwrite_option
+def explore(
+    data: Path, output: Path | None, config: Path | None, label: str | None, limit: int | None, k: float, fence: float,
+    overwrite: bool,
+) -> None:  # fmt: skip
+    """Look at a table before anything is configured: a report, and a detector.toml to begin with."""
+    from detector.lab.explore.run import run
+
+    folder = run(data, output, config=config, label=label, limit=limit, k=k, fence=fence, overwrite=overwrite)
+    click.echo(f"{folder / 'report.html'}")
+
+
 def one_of(data: Path | None, source: Path | None) -> Path:
     """The file that was named, as the argument or by --input."""
     path = data or source

@@ -13,13 +13,15 @@ LINE_EVERY_S = 5.0
 
 
 class Display:
-    """A context manager; `total` rows expected, None where unknown."""
+    """A context manager; `total` rows expected, None where unknown. `doing` and `done` say what becomes of them."""
 
-    def __init__(self, total: int | None, console: Console | None = None) -> None:
+    def __init__(
+        self, total: int | None, console: Console | None = None, doing: str = "deciding", done: str = "decided"
+    ) -> None:
         self._console = console or Console(stderr=True)
-        self._total = total
+        self._total, self._done = total, done
         self._bar = Progress(
-            TextColumn("deciding"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TextColumn(doing), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(), TimeRemainingColumn(),
             console=self._console, transient=True, disable=not self._console.is_terminal,
         )  # fmt: skip
@@ -55,4 +57,4 @@ class Display:
         if not self._console.is_terminal and now_s - self._shown_s >= LINE_EVERY_S:
             self._shown_s = now_s
             of = f" of {self._total:,}" if self._total else ""
-            self.tell(f"{rows:,} rows{of} decided, {rate}")
+            self.tell(f"{rows:,} rows{of} {self._done}, {rate}")

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 FIGURES, PAGE = "figures.json", "report.html"
 ROWS_SHOWN_MAX = 60  # of a table in the page; the CSV has all of them
-DPI = 144
+DPI, CSS_DPI = 144, 96
+WIDE_COLUMNS = 10  # a table of more is set smaller
 INK, QUIET, ACCENT, ALARM, GRID = "#1c2430", "#6b7686", "#2f6690", "#c8553d", "#e3e7ec"
 PALETTE = (ACCENT, ALARM, "#5b8e7d", "#8a6fa8", "#d19a3d", "#4f9bb5", "#a05c7b", QUIET)
 
@@ -88,6 +89,10 @@ class Report:
         if points:
             self._parts.append("<ul>" + "".join(f"<li>{_escaped(point)}</li>" for point in points) + "</ul>")
 
+    def code(self, text: str) -> None:
+        """A file as it is."""
+        self._parts.append(f"<pre>{_escaped(text)}</pre>")
+
     def tiles(self, tiles: Mapping[str, str]) -> None:
         """A few figures in large type, by what they are."""
         inner = "".join(
@@ -101,27 +106,45 @@ class Report:
 
         path = self.path(f"{name}.png")
         figure.savefig(path, dpi=DPI, metadata={"Software": None})
-        width, height = (round(size * DPI) for size in figure.get_size_inches())
+        inches = figure.get_size_inches()
+        width, height = (round(size * DPI) for size in inches)
         plt.close(figure)
         data = base64.b64encode(path.read_bytes()).decode()
-        size = f'width="{width}" height="{height}"'
+        size = f'width="{width}" height="{height}" style="max-width:{round(CSS_DPI * inches[0])}px"'
         self._parts.append(
             f'<figure><img src="data:image/png;base64,{data}" {size} alt="{_escaped(caption)}">'
             f"<figcaption>{_escaped(caption)}</figcaption></figure>"
         )
 
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> None:
-        """A CSV of all rows; in the page the first ROWS_SHOWN_MAX. Numbers are to the right, None is empty."""
+    def csv(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Rows as NAME.csv, not in the page."""
         with self.path(f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([mask(column) for column in columns])
             writer.writerows([[mask(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
+
+    def table(
+        self,
+        name: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        caption: str = "",
+        shown: int = ROWS_SHOWN_MAX,
+        percent: Sequence[str] = (),
+    ) -> None:
+        """A CSV of all rows; in the page the first `shown`, with the columns `percent` as such.
+
+        Numbers are to the right, None is empty.
+        """
+        self.csv(name, columns, rows)
         head = "".join(f"<th{_side(rows, place)}>{_escaped(column)}</th>" for place, column in enumerate(columns))
-        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows[:ROWS_SHOWN_MAX])
-        more = len(rows) - ROWS_SHOWN_MAX
-        rest = f" The first {ROWS_SHOWN_MAX} of {len(rows):,} rows; all of them are in {name}.csv." if more > 0 else ""
+        as_percent = [column in percent for column in columns]
+        body = "".join("<tr>" + "".join(map(_cell, row, as_percent)) + "</tr>" for row in rows[:shown])
+        kind = "table wide" if len(columns) > WIDE_COLUMNS else "table"
+        more = len(rows) - shown
+        rest = f" The first {shown} of {len(rows):,} rows; all of them are in {name}.csv." if more > 0 else ""
         self._parts.append(
-            f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+            f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
             + (f'<p class="caption">{_escaped(caption + rest)}</p>' if caption or rest else "")
         )
 
@@ -167,7 +190,8 @@ def plots() -> AbstractContextManager[None]:
     from cycler import cycler
 
     style: Any = {
-        "figure.facecolor": "white", "figure.constrained_layout.use": True, "font.size": 9.0, "text.color": INK,
+        "figure.facecolor": "white", "figure.constrained_layout.use": True, "figure.constrained_layout.h_pad": 0.09,
+        "font.size": 9.0, "text.color": INK,
         "axes.edgecolor": GRID, "axes.labelcolor": QUIET, "axes.titlecolor": INK, "axes.titlesize": 9.5,
         "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.spines.top": False, "axes.spines.right": False,
         "axes.grid": True, "axes.axisbelow": True, "axes.labelsize": 8.5, "axes.prop_cycle": cycler(color=PALETTE),
@@ -219,11 +243,12 @@ def _side(rows: Sequence[Sequence[Any]], place: int) -> str:
     return ' class="n"' if isinstance(first, int | float) and not isinstance(first, bool) else ""
 
 
-def _cell(cell: Any) -> str:
+def _cell(cell: Any, percent: bool) -> str:
     if isinstance(cell, bool):
         return f"<td>{'yes' if cell else 'no'}</td>"
     if isinstance(cell, int | float):
-        return f'<td class="n">{told(float(cell))}</td>'
+        text = f"{cell:.3%}" if percent and math.isfinite(cell) else told(float(cell))
+        return f'<td class="n">{text}</td>'
     return f"<td>{_escaped('' if cell is None else str(cell))}</td>"
 
 

@@ -122,6 +122,11 @@ class Roles:
         names = ("card", "customer", "merchant", "terminal", "device")
         return {name: column for name in names if (column := getattr(self, name)) is not None}
 
+    @property
+    def used(self) -> frozenset[str]:
+        """Columns that the configuration names."""
+        return frozenset([*self.by_role().values(), *self.numeric])
+
     def by_role(self) -> dict[str, str]:
         """Role → column, those that there are."""
         return {role: column for role in ROW_ROLES if (column := getattr(self, role)) is not None}

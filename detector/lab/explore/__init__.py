@@ -1,0 +1,1 @@
+"""`detector lab explore`: what a table holds, seen before anything is configured."""

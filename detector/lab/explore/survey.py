@@ -1,0 +1,269 @@
+"""Two passes over a table: the first measures, the second looks at every row by what was measured.
+
+Exact over all rows: counts, missing values, duplicates, moments, correlations, value counts, time, classes, entities
+(up to `entities.ENTITIES_MAX`), numbers of outliers. From a seeded sample of SAMPLE_ROWS rows, drawn by row number:
+quantiles and the pictures of single values. A table of no more rows is its own sample, and everything is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.lab.explore.clock import Clock
+from detector.lab.explore.entities import Entities
+from detector.lab.explore.numbers import Moments
+from detector.lab.explore.outliers import Outliers, rules
+from detector.lab.explore.samples import Hashes, Repeats, Sample, hashes, joined
+from detector.lab.explore.words import Words
+from detector.lab.progress import Display
+from detector.lab.roles import Roles
+from detector.lab.tables import Table, as_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHUNK_ROWS = 65_536
+SAMPLE_ROWS = 65_536
+FRAUDS_MAX = 20_000
+REPEATS_SHOWN = 200
+EXAMPLES, EXAMPLE_ROWS_MAX = 8, 4_000
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+ID_ROLES = ("transaction_id", "card", "customer", "merchant", "terminal", "device", "ip", "mcc")
+PLACE_ROLES = ("merchant", "terminal", "country", "device", "ip")
+ENTITY_ROLES = ("card", "customer", "merchant", "terminal", "device")
+Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Survey:
+    """What was found. `numbers`: columns that are numbers and no ids; `text`: all others' values by column.
+
+    `sample`, its `values` (rows, f) and `sample_row`; `frauds`, rows that are labelled fraud, and their values;
+    `quantiles` (len(QUANTILES), f); `repeats`: what → (rows that repeat, distinct, examples); `truth`: rows that are
+    genuine, fraud, unlabelled; `examples`: entity → (ms, amount, fraud) of a few owners' rows.
+    """
+
+    table: Table
+    roles: Roles
+    numbers: tuple[str, ...]
+    words: dict[str, Words]
+    rows: int = 0
+    missing: dict[str, int] = field(default_factory=dict)
+    moments: Moments = field(default_factory=lambda: Moments(0))
+    clock: Clock = field(default_factory=Clock)
+    entities: dict[str, Entities] = field(default_factory=dict)
+    repeats: dict[str, tuple[int, int, list[tuple[int, int]]]] = field(default_factory=dict)
+    truth: tuple[int, int, int] = (0, 0, 0)
+    sample: Any = None
+    sample_row: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    values: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    frauds: Any = None
+    fraud_values: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    quantiles: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    outliers: Outliers | None = None
+    examples: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """What `moments` hold: the numbers, and last the label as 0 and 1, where there is one."""
+        return (*self.numbers, self.roles.label) if self.roles.label else self.numbers
+
+    @property
+    def whole(self) -> bool:
+        """Whether the sample is all of it."""
+        return self.rows <= SAMPLE_ROWS
+
+    @property
+    def owner(self) -> str | None:
+        """card or customer, whichever the money belongs to."""
+        return "card" if self.roles.card else "customer" if self.roles.customer else None
+
+
+def survey(table: Table, roles: Roles, k: float, fence: float, display: Display | None = None) -> Survey:
+    """Reads `table` twice. Raises InputStopped."""
+    display = display or Display(None)
+    first = _First(table, roles)
+    for chunk in table.chunks(CHUNK_ROWS):
+        first.add(chunk)
+        display.update(first.found.rows)
+    found = first.finish()
+    _second(found, k, fence, lambda rows: display.update(found.rows + rows))
+    return found
+
+
+def matrix(chunk: pa.Table, columns: tuple[str, ...]) -> Floats:
+    """Columns of numbers as (n, f) float64, NaN where missing."""
+    import pyarrow as pa
+
+    found = np.empty((chunk.num_rows, len(columns)), order="F")
+    for place, name in enumerate(columns):
+        found[:, place] = chunk.column(name).cast(pa.float64()).to_numpy()
+    return found
+
+
+def amounts(chunk: pa.Table, roles: Roles) -> Floats:
+    """The rows' amounts, NaN where there is none."""
+    return matrix(chunk, (roles.amount,))[:, 0] if roles.amount else np.full(chunk.num_rows, np.nan)
+
+
+class _First:
+    """The first pass."""
+
+    def __init__(self, table: Table, roles: Roles) -> None:
+        ids = {getattr(roles, role) for role in (*ID_ROLES, "event_time", "label")}
+        numbers = tuple(name for name, kind in table.columns.items() if kind == "number" and name not in ids)
+        text = [
+            name for name, kind in table.columns.items()
+            if name not in numbers and kind != "time" and name not in (roles.event_time, roles.label)
+        ]  # fmt: skip
+        self.found = Survey(table, roles, numbers, {name: Words() for name in text})
+        if roles.transaction_id:
+            self.found.words[roles.transaction_id].values = None
+        self.found.missing = dict.fromkeys(table.columns, 0)
+        self.found.moments = Moments(len(self.found.measured))
+        self._places = {role: column for role in PLACE_ROLES if (column := getattr(roles, role)) is not None}
+        for role in ENTITY_ROLES:
+            if getattr(roles, role) is not None:
+                own = role == self.found.owner
+                self.found.entities[role] = Entities(tuple(self._places) if own else ())
+        self._sample, self._frauds = Sample(SAMPLE_ROWS), Sample(FRAUDS_MAX)
+        self._repeats = {"whole rows": Repeats()}
+        if roles.transaction_id:
+            self._repeats |= {"ids": Repeats(), "rows but for the id": Repeats()}
+        self._truth = np.zeros(3, np.int64)
+
+    def add(self, chunk: pa.Table) -> None:
+        found, roles = self.found, self.found.roles
+        for name in chunk.column_names:
+            found.missing[name] += chunk.column(name).null_count
+        truth = roles.truths(chunk) if roles.label else None
+        fraud = truth == 1 if truth is not None else np.zeros(chunk.num_rows, np.bool_)
+        if truth is not None:
+            self._truth += np.bincount(np.where(truth < 0, 2, truth), minlength=3)
+        hashed = {name: hashes(chunk.column(name)) for name in chunk.column_names}
+        self._repeated(hashed)
+        values = matrix(chunk, found.numbers)
+        if truth is not None:
+            values = np.column_stack([values, np.where(truth < 0, np.nan, truth)])
+        found.moments.add(values)
+        for name, words in found.words.items():
+            words.add(chunk.column(name), truth)
+        self._entities(chunk, hashed, fraud)
+        self._sample.add(chunk, found.rows)
+        if truth is not None:
+            self._frauds.add(chunk, found.rows, fraud)
+        found.rows += chunk.num_rows
+
+    def _repeated(self, hashed: dict[str, Hashes]) -> None:
+        identity = self.found.roles.transaction_id
+        self._repeats["whole rows"].add(joined(list(hashed.values())))
+        if identity is not None:
+            self._repeats["ids"].add(hashed[identity])
+            others = [column for name, column in hashed.items() if name != identity]
+            self._repeats["rows but for the id"].add(joined(others or [hashed[identity]]))
+
+    def _entities(self, chunk: pa.Table, hashed: dict[str, Hashes], fraud: NDArray[np.bool_]) -> None:
+        found, roles = self.found, self.found.roles
+        amount = amounts(chunk, roles)
+        time_ms = None
+        if roles.event_time is not None:
+            time_ms, there = roles.times(chunk)
+            found.clock.add(time_ms[there], amount[there], fraud[there])
+            time_ms = np.where(there, time_ms, -1)
+        places = {role: hashed[column] for role, column in self._places.items()}
+        for role, entities in found.entities.items():
+            entities.add(hashed[getattr(roles, role)], time_ms, amount, fraud, places)
+
+    def finish(self) -> Survey:
+        found = self.found
+        found.truth = (int(self._truth[0]), int(self._truth[1]), int(self._truth[2]))
+        found.sample, found.sample_row = self._sample.finish()
+        found.frauds, _ = self._frauds.finish()
+        found.values = matrix(found.sample, found.numbers)
+        found.fraud_values = matrix(found.frauds, found.numbers) if found.frauds is not None else found.values[:0]
+        found.quantiles = np.full((len(QUANTILES), len(found.numbers)), np.nan)
+        for place in range(len(found.numbers)):
+            some = found.values[:, place]
+            some = some[~np.isnan(some)]
+            if len(some):
+                found.quantiles[:, place] = np.quantile(some, QUANTILES)
+        found.repeats = {what: repeats.finish(REPEATS_SHOWN) for what, repeats in self._repeats.items()}
+        found.roles = self._refined()
+        return found
+
+    def _refined(self) -> Roles:
+        """What the sample could not know: the least amount, and how far all rows are from being in order."""
+        found, roles = self.found, self.found.roles
+        least, disorder, per_day = roles.amount_min, roles.disorder_ms, roles.rows_per_day
+        if roles.amount in found.numbers and found.moments.count[found.numbers.index(roles.amount)]:
+            least = min(0.0, float(found.moments.least[found.numbers.index(roles.amount)]))
+        if found.clock.rows:
+            disorder = max(disorder, found.clock.behind_ms)
+            per_day = found.clock.rows / max(1.0, (found.clock.last_ms - found.clock.first_ms) / 86_400_000)
+        return replace(roles, amount_min=least, disorder_ms=disorder, rows_per_day=per_day)
+
+
+def _second(found: Survey, k: float, fence: float, told: Callable[[int], None]) -> None:
+    roles, moments = found.roles, found.moments
+    quartiles = found.quantiles[[QUANTILES.index(0.25), QUANTILES.index(0.75)]]
+    count = len(found.numbers)
+    both = rules(moments.mean[:count], moments.deviation[:count], quartiles[0], quartiles[1], k, fence)
+    found.outliers = Outliers(both, count)
+    owner: str | None = getattr(roles, found.owner) if found.owner and roles.event_time and roles.amount else None
+    chosen = _chosen(found) if owner else {}
+    wanted = [
+        *found.numbers,
+        roles.transaction_id,
+        roles.label,
+        owner,
+        roles.event_time if owner else None,
+        roles.amount,
+    ]
+    rows: dict[str, list[Floats]] = {name: [] for name in chosen.values()}
+    done = 0
+    for chunk in found.table.chunks(CHUNK_ROWS, [name for name in dict.fromkeys(wanted) if name is not None]):
+        fraud = roles.truths(chunk) == 1 if roles.label else np.zeros(chunk.num_rows, np.bool_)
+        ids = as_text(chunk.column(roles.transaction_id).combine_chunks()) if roles.transaction_id else None
+        found.outliers.add(matrix(chunk, found.numbers), done, fraud, _naming(ids))
+        if owner is not None and chosen:
+            _collect(rows, chosen, chunk, owner, roles, fraud)
+        done += chunk.num_rows
+        told(done)
+    found.examples = {name: np.concatenate(parts)[:EXAMPLE_ROWS_MAX] for name, parts in rows.items() if parts}
+
+
+def _naming(ids: pa.Array | None) -> Callable[[int], str]:
+    return lambda row: (ids[row].as_py() or "") if ids is not None else ""
+
+
+def _chosen(found: Survey) -> dict[int, str]:
+    """Hash → name of a few owners: half of them the busiest, the others from the middle of those with some rows."""
+    assert found.owner is not None, "asked for where there is an owner"
+    entities = found.entities[found.owner]
+    column = found.sample.column(getattr(found.roles, found.owner))
+    names = dict(zip(hashes(column).tolist(), as_text(column.combine_chunks()).to_pylist(), strict=True))
+    ranked = np.lexsort((entities.hash, -entities.rows))
+    some = ranked[entities.rows[ranked] >= 5]
+    middle = some[len(some) // 2 :][: EXAMPLES // 2]
+    places = [*ranked[: EXAMPLES // 2].tolist(), *middle.tolist()]
+    return {key: names[key] for key in dict.fromkeys(int(entities.hash[place]) for place in places) if key in names}
+
+
+def _collect(
+    rows: dict[str, list[Floats]], chosen: dict[int, str], chunk: pa.Table, owner: str, roles: Roles,
+    fraud: NDArray[np.bool_],
+) -> None:  # fmt: skip
+    found = hashes(chunk.column(owner))
+    some = np.flatnonzero(np.isin(found, np.array(list(chosen), np.uint64)))
+    if not len(some):
+        return
+    time_ms, there = roles.times(chunk)
+    amount = amounts(chunk, roles)
+    for key, name in chosen.items():
+        at = some[(found[some] == np.uint64(key)) & there[some]]
+        rows[name].append(np.stack([time_ms[at].astype(float), amount[at], fraud[at].astype(float)], axis=1))

@@ -1,0 +1,170 @@
+"""What columns are taken for, and that a guess is a configuration that the service accepts."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from detector.cli import cli
+from detector.codec.decode import Decoder
+from detector.lab.errors import NotConfigured, WrongUsage
+from detector.lab.roles import Roles, guess, settings_for, truths_of, words_of
+from detector.lab.tables import open_table
+from tests.quality.data import needs
+
+GUESSES = {
+    "bank_transactions.csv": {
+        "event_time": "TransactionDate", "transaction_id": "TransactionID", "card": "AccountID",
+        "merchant": "MerchantID", "device": "DeviceID", "ip": "IP Address", "country": "Location",
+        "channel": "Channel", "amount": "TransactionAmount",
+    },
+    "transaction_anomalies.csv": {"transaction_id": "Transaction_ID", "amount": "Transaction_Amount"},
+    "creditcard.parquet": {"event_time": "Time", "amount": "Amount", "label": "Class"},
+    "fdh_raw.parquet": {
+        "event_time": "TX_DATETIME", "transaction_id": "TRANSACTION_ID", "customer": "CUSTOMER_ID",
+        "terminal": "TERMINAL_ID", "amount": "TX_AMOUNT", "label": "TX_FRAUD",
+    },
+}  # fmt: skip
+
+
+def guessed(folder: Path, text: str, label: str | None = None) -> Roles:
+    path = folder / "table.csv"
+    path.write_text(text)
+    return guess(open_table(path), label)
+
+
+@pytest.mark.parametrize("name", GUESSES)
+def test_the_guess_is_right_and_the_service_accepts_it(tmp_path: Path, name: str) -> None:
+    table = open_table(needs(name), limit=20_000)
+    settings, roles, told = settings_for(table, None, None)
+    assert roles.by_role() == GUESSES[name]
+    assert "guessed" in told
+    assert set(roles.told) == set(table.columns)
+
+    config = tmp_path / "detector.toml"
+    config.write_text(roles.toml())
+    done = CliRunner().invoke(cli, ["validate", "--config", str(config)], env={"DETECTOR_CONFIG": None})
+    assert done.exit_code == 0, done.output
+
+    if "event_time" in settings.mapping.fields:  # without it the record's own timestamp serves, which a file has not
+        rows = next(table.payloads(2_000))
+        decoder = Decoder(settings.mapping, settings.spec(), "t")
+        offsets = np.arange(len(rows), dtype=np.int64)
+        decoded = decoder.decode(rows, offsets, np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64))
+        assert decoded.rejects == []
+
+
+def test_what_leaks_the_truth_is_no_number_to_look_at() -> None:
+    roles = guess(open_table(needs("fdh_raw.parquet"), limit=20_000))
+    assert roles.numeric == ()
+    assert "truth" in roles.told["TX_FRAUD_SCENARIO"]
+    assert "clock" in roles.told["TX_TIME_SECONDS"]
+
+
+def test_a_file_in_no_order_has_no_budget_a_day() -> None:
+    config = tomllib.loads(guess(open_table(needs("bank_transactions.csv"))).toml())
+    assert config["decision"]["alerts_per_day"] == 0
+    assert config["features"]["allowed_lateness"] == "366d"
+
+
+def test_card_numbers_are_cards_whatever_the_name(tmp_path: Path) -> None:
+    numbers = ["4111111111111111", "5500005555555559", "378282246310005", "6011000990139424"]
+    rows = "".join(f"{number},{place},2024-01-01 00:00:0{place}\n" for place, number in enumerate(numbers))
+    roles = guessed(tmp_path, "ref,amount,when\n" + rows)
+    assert roles.card == "ref"
+    assert roles.event_time == "when"
+    assert not any(number in roles.toml() for number in numbers)
+
+
+@pytest.mark.parametrize(
+    ("values", "time_format"),
+    [(range(1_700_000_000, 1_700_000_010), "epoch_s"), (range(1_700_000_000_000, 1_700_000_000_010), "epoch_ms"),
+     (range(10), "seconds_since")],
+)  # fmt: skip
+def test_times_as_numbers(tmp_path: Path, values: range, time_format: str) -> None:
+    roles = guessed(tmp_path, "timestamp,amount\n" + "".join(f"{value},{value % 7}.5\n" for value in values))
+    assert roles.event_time == "timestamp"
+    assert roles.time_format == time_format
+    table = open_table(tmp_path / "table.csv")
+    times, there = roles.times(next(table.chunks(10)))
+    assert there.all()
+    unit = 1 if time_format == "epoch_ms" else 1000
+    assert np.diff(times).tolist() == [unit] * 9
+    settings_for(table, None, None)
+
+
+def test_an_empty_time_is_not_there(tmp_path: Path) -> None:
+    roles = guessed(tmp_path, "t,a\n2024-01-01 00:00:00,1\n,2\n")
+    times, there = roles.times(next(open_table(tmp_path / "table.csv").chunks(10)))
+    assert there.tolist() == [True, False]
+    assert times[0] == 1_704_067_200_000
+
+
+@pytest.mark.parametrize(
+    ("values", "truth"),
+    [(["1", "0"], [1, 0]), (["Yes", " no"], [1, 0]), (["fraud", "Legit"], [1, 0]), ([True, False], [1, 0]),
+     ([1.0, 0.0], [1, 0]), (["maybe", None], [-1, -1]), ([1, -1], [1, 0])],
+)  # fmt: skip
+def test_truth_in_words(values: list[object], truth: list[int]) -> None:
+    assert truths_of(pa.chunked_array([values])).tolist() == truth
+
+
+def test_a_column_of_three_classes_is_no_label_unless_named(tmp_path: Path) -> None:
+    text = "class,amount\n1,5\n2,6\n0,7\n"
+    assert guessed(tmp_path, text).label is None
+    assert guessed(tmp_path, text, "class").label == "class"
+
+
+def test_constant_empty_and_counting_columns_are_left_out(tmp_path: Path) -> None:
+    rows = "".join(f"{row},7,,{row % 5}.25,2.5\n" for row in range(100))
+    roles = guessed(tmp_path, "Unnamed: 0,same,none,value2,amount\n" + rows)
+    assert roles.numeric == ("value2",)
+    assert roles.told["same"] == "left out: always the same"
+    assert roles.told["none"] == "left out: no value"
+
+
+def test_negative_amounts_are_allowed(tmp_path: Path) -> None:
+    guessed(tmp_path, "amount,v\n-5,1\n6,2\n")
+    settings, _, _ = settings_for(open_table(tmp_path / "table.csv"), None, None)
+    assert settings.input.bounds.amount_min < -5
+
+
+def test_names_that_toml_and_paths_must_escape(tmp_path: Path) -> None:
+    guessed(tmp_path, 'amount,"say ""x""",a.b,größe\n1,1,1,1\n2,3,4,5\n')
+    settings, roles, _ = settings_for(open_table(tmp_path / "table.csv"), None, None)
+    assert sorted(settings.mapping.numeric.values()) == sorted(['say "x"', "a\\.b", "größe"])
+    assert len(roles.numeric) == 3
+
+
+def test_roles_of_a_configuration(tmp_path: Path) -> None:
+    guessed(tmp_path, "who,what,when,fraud\na,1,2024-01-01T00:00:00Z,0\nb,2,2024-01-01T00:00:01Z,1\n")
+    table = open_table(tmp_path / "table.csv")
+    config = tmp_path / "detector.toml"
+    config.write_text(
+        '[input]\ntime_format = "rfc3339"\n[input.fields]\nevent_time = "when"\ncard_id = "who"\namount = "what"\n'
+    )
+    settings, roles, told = settings_for(table, config, None)
+    assert roles.by_role() == {"event_time": "when", "card": "who", "amount": "what", "label": "fraud"}
+    assert roles.numeric == ()
+    assert settings.mapping.fields["card_id"] == "who"
+    assert str(config) in told
+
+    config.write_text(config.read_text().replace('"what"', '"price"'))
+    with pytest.raises(NotConfigured, match=r"input.fields.amount: expected a column at 'price'.*who, what, when"):
+        settings_for(table, config, None)
+    with pytest.raises(WrongUsage, match="--label other: expected one of the columns"):
+        settings_for(table, None, "other")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("TX_FRAUD_SCENARIO", ["tx", "fraud", "scenario"]), ("IPAddress", ["ip", "address"]), ("V12", ["v12"]),
+     ("isFlaggedFraud", ["is", "flagged", "fraud"]), ("IP Address", ["ip", "address"])],
+)  # fmt: skip
+def test_words_of_a_name(name: str, words: list[str]) -> None:
+    assert words_of(name) == words
