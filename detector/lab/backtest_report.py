@@ -33,12 +33,11 @@ SHOWN = {  # column of the changes → heading
 def write(report: Report, done: Backtest, introduction: Sequence[str]) -> list[str]:
     """All of it into `report`; returns the lines to print."""
     report.figures |= done.figures()
-    lines = summary(done)
-    report.points(lines)
-    report.text(*introduction)
     first = done.accounts[0]
     figures = first.figures()
     report.tiles(_tiles(figures))
+    report.text(*introduction)
+    report.table("summary", *_summary_table(done.accounts), "Money is that of the labelled rows, added up as it is.")
     report.section(
         "Day by day", "Days are event-time days (UTC) of the stream: a late row counts where it was decided."
     )
@@ -50,9 +49,10 @@ def write(report: Report, done: Backtest, introduction: Sequence[str]) -> list[s
                 "Frauds that were alerted among all known ones (grey), and their money, day by day. What is grey above "
                 "a line got away.",
             )  # fmt: skip
-    report.table("days", *_days(done.accounts), "Each day and configuration; money is that of the labelled rows.")
     _changes(report, done)
-    return lines
+    report.section("All days")
+    report.table("days", *_days(done.accounts), "Each day and configuration; money is that of the labelled rows.")
+    return summary(done)
 
 
 def summary(done: Backtest) -> list[str]:
@@ -96,6 +96,26 @@ def _truth_line(name: str, figures: dict[str, Any]) -> str:
         f"{told(figures['fraud_amount'])} in money caught ({_percent(money)}), {told(figures['false_amount'])} in "
         f"false alerts; ROC AUC {told(figures['roc_auc'])}, average precision {told(figures['average_precision'])}"
     )
+
+
+SUMMARY = {  # figure → what it is called, in the order of the table
+    "rows": "rows", "days": "days", "alerts_per_day": "budget a day", "alerts": "alerts", "alerts_a_day_mean": "a day",
+    "days_within_budget_10pct": "days within 10 % of the budget", "days_over_budget": "days over the budget",
+    "reviews": "for review", "labelled": "rows labelled", "frauds": "frauds", "caught": "frauds alerted",
+    "precision": "precision", "recall": "recall", "fraud_amount": "money in frauds",
+    "caught_amount": "money caught", "false_amount": "money in false alerts", "roc_auc": "ROC AUC of the risk",
+    "average_precision": "average precision of the risk", "rejected": "records rejected", "spec_fingerprint": "spec",
+}  # fmt: skip
+
+
+def _summary_table(accounts: Sequence[Account]) -> tuple[list[str], list[list[Any]]]:
+    """A line a figure, a column a configuration; what no configuration has is left out."""
+    figures = [account.figures() for account in accounts]
+    labelled = any(one["labelled"] for one in figures)
+    of_labels = set(COUNTED[3:]) | {"precision", "recall"}
+    names = [name for name in SUMMARY if any(one.get(name) is not None for one in figures)]
+    rows = [[SUMMARY[name], *(one.get(name) for one in figures)] for name in names if labelled or name not in of_labels]
+    return ["", *(account.name for account in accounts)], rows
 
 
 def _tiles(figures: dict[str, Any]) -> dict[str, str]:
@@ -194,6 +214,10 @@ def _short(value: float | None) -> float | None:
 
 def _changes(report: Report, done: Backtest) -> None:
     changes = done.changes
+    if len(done.accounts) > 1:
+        report.section("What would change", "Alerts of the new configuration against those of the current one.")
+        rows = [[kind, *count.values()] for kind, count in changes.figures().items()]
+        report.table("changes", ["", "alerts", "frauds", "genuine", "money"], rows)
     for kind, about in ABOUT.items():
         if kind not in changes.shown:
             continue
