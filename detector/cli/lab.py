@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,28 @@ partitions_option = click.option(
     "--partitions", type=click.IntRange(1, 10_000), default=1, show_default=True,
     help="Partitions to spread the rows over, as the producer would.",
 )  # fmt: skip
+
+table_config_option = click.option(
+    "--config", type=existing_file, help="detector.toml that says what the columns are.  [default: guessed]"
+)
+table_label_option = click.option("--label", metavar="COLUMN", help="Column with the truth.  [default: guessed]")
+tracking_options = (
+    click.option("--tracking-uri", default="", metavar="URI",
+                 help="MLflow's store or server.  [default: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db]"),
+    click.option("--no-tracking", is_flag=True, help="Keep nothing in MLflow."),
+)  # fmt: skip
+
+
+def tracked(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of where runs are kept; the command gets `tracking_uri`, None where nothing is."""
+
+    @wraps(command)
+    def chosen(*arguments: Any, tracking_uri: str, no_tracking: bool, **rest: Any) -> Any:
+        return command(*arguments, tracking_uri=None if no_tracking else tracking_uri, **rest)
+
+    for option in tracking_options:
+        chosen = option(chosen)
+    return chosen
 
 
 @lab.command(epilog=EXIT_CODES)
@@ -125,6 +149,33 @@ def explore(
 
     folder = run(data, output, config=config, label=label, limit=limit, k=k, fence=fence, overwrite=overwrite)
     click.echo(f"{folder / 'report.html'}")
+
+
+@lab.command(epilog=EXIT_CODES)
+@click.argument("data", type=existing_file)
+@click.option("--model", required=True, help="Its name, as `lab evaluate` tells it, such as xgboost.")
+@table_config_option
+@table_label_option
+@click.option("--label-delay", "label_delay_ms", callback=as_duration_ms, default="1d", show_default=True,
+              help="So long after its transaction a label is known.")  # fmt: skip
+@click.option("--parameters", type=existing_file, help="TOML or JSON that `lab tune` wrote.")
+@click.option("--holdout", type=click.FloatRange(0.0, 0.9), default=0.3, show_default=True,
+              help="Newest share of the rows, which a first fit is measured on; the saved model learns all.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Of all random choices.")
+@click.option("--limit", "rows", type=click.IntRange(1), help="Stop after so many rows.")
+@click.option("--register", metavar="NAME", help="Make it the next version of this model in MLflow's registry.")
+@folder_option
+@overwrite_option
+@tracked
+def train(data: Path, model: str, output: Path | None, **asked: Any) -> None:
+    """Fit a model and save it as a folder that the service loads: [[models.trained]] path = "FOLDER".
+
+    A model without labels becomes a member beside the detector's own, a supervised one a head. What is saved is skops
+    or XGBoost's own format and a JSON, never a pickle.
+    """
+    from detector.lab.train import Asked, run
+
+    run(Asked(data, model, output or Path(f"lab-train-{data.stem}"), **asked), click.echo)
 
 
 def one_of(data: Path | None, source: Path | None) -> Path:

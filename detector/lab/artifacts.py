@@ -19,6 +19,8 @@ from detector.adapters.outside import spread
 from detector.adapters.trained_file import FORMAT, SKOPS, UBJ, Artifact, Card, Probe, entities_of, features_fingerprint
 from detector.core.spec import Spec
 from detector.core.trained import smoothed_logit
+from detector.lab.matrix import Matrix
+from schemas.times import rfc3339_text
 
 Floats = NDArray[np.float64]
 
@@ -65,6 +67,29 @@ def save(
         scale["center"], scale["width"] = spread(raw)
     fields = {name: getattr(card, name) for name in card.__struct_fields__}
     return trained_file.write(folder, Card(**fields | scale | {"probes": probes}), model)
+
+
+def served(estimator: Any) -> tuple[Any, str]:
+    """(the fitted pipeline of a model of the catalog, how it is asked)."""
+    from sklearn.pipeline import Pipeline
+
+    if hasattr(estimator, "served"):
+        return estimator.served(), estimator.read
+    return Pipeline([*estimator.pipeline.steps, ("model", estimator.cores)]), "neighbours"  # DBSCAN's core rows
+
+
+def described(path: Path, built: Matrix) -> dict[str, Any]:
+    """What a model was trained on: the file's name and SHA-256, rows, frauds, first and last event time."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "file": path.name,
+        "sha256": digest,
+        "rows": len(built),
+        "frauds": int((built.label == 1).sum()),
+        "from": rfc3339_text(int(built.event_time_ms.min())),
+        "to": rfc3339_text(int(built.event_time_ms.max())),
+    }
 
 
 def versions() -> dict[str, str]:

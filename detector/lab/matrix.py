@@ -158,6 +158,7 @@ class FeatureFold(Fold):
         self.spec = replace(
             spec,
             members=(HalfSpaceTrees(trees=1, height=1),),
+            heads=None,
             decision=Decision(alerts_per_day=None, alert_risk_min=np.inf, review_risk_min=np.inf),
             labels=None if spec.labels is None else replace(spec.labels, boosted_trainer=""),
         )

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 from detector.adapters import tracker
 from detector.codec.masking import mask
-from detector.lab.errors import NotConfigured
+from detector.lab.errors import NotConfigured, WrongUsage
 
 EXPERIMENT = "detector lab"
 VALUE_CHARACTERS_MAX = 500  # of a parameter: more is refused by some stores
@@ -33,6 +33,10 @@ class Run(Protocol):
 
     def artifact(self, path: Path, within: str = "") -> None:
         """A file, or all of a folder, kept under `within`."""
+
+    def registered(self, name: str) -> str:
+        """The model that was kept, under a name."""
+        ...
 
     @property
     def told(self) -> str:
@@ -72,6 +76,10 @@ class UntrackedRun:
 
     def artifact(self, path: Path, within: str = "") -> None:
         """Not kept."""
+
+    def registered(self, name: str) -> str:
+        """Raises WrongUsage: there is nowhere to register it."""
+        raise WrongUsage(f"--register {name}: expected tracking beside it, found --no-tracking")
 
 
 class TrackedRun:
@@ -130,6 +138,19 @@ class TrackedRun:
         log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         with tracker.quiet():
             log(self.id, str(path), within or None)
+
+
+    def registered(self, name: str) -> str:
+        """Its files under `model` as the next version of the model `name`; where it is found from now on, for people."""
+        from mlflow.exceptions import MlflowException
+
+        with tracker.quiet():
+            try:
+                self._client.get_registered_model(name)
+            except MlflowException:
+                self._client.create_registered_model(name)
+            version = self._client.create_model_version(name, f"runs:/{self.id}/model", self.id).version
+        return f"registered as models:/{name}/{version}"
 
 
 def files_of(uri: str) -> Path | None:

@@ -121,7 +121,7 @@ class Dbscan:
 
         self.pipeline: Any = Pipeline(prepared(categories))
         self._neighbours, self._radius = neighbours, radius
-        self._cores: Any = None
+        self.cores: Any = None
 
     def fit(self, rows: Floats, y: Labels | None = None) -> Dbscan:
         """Learn `rows` (n, f + c)."""
@@ -135,12 +135,12 @@ class Dbscan:
             self._radius = max(float(np.quantile(distance[:, -1], DISTANCE_QUANTILE)), 1e-9)
         found = DBSCAN(eps=self._radius, min_samples=count).fit(given)
         cores = given[found.core_sample_indices_] if len(found.core_sample_indices_) else given
-        self._cores = NearestNeighbors(n_neighbors=1).fit(cores)
+        self.cores = NearestNeighbors(n_neighbors=1).fit(cores)
         return self
 
     def score(self, rows: Floats) -> Floats:
         """One number a row (n,): up to 1 within a cluster, beyond it noise."""
-        distance, _ = self._cores.kneighbors(self.pipeline.transform(rows))
+        distance, _ = self.cores.kneighbors(self.pipeline.transform(rows))
         scaled: Floats = distance[:, 0] / self._radius
         return scaled
 
