@@ -160,7 +160,7 @@ def explore(
               help="So long after its transaction a label is known.")  # fmt: skip
 @click.option("--parameters", type=existing_file, help="TOML or JSON that `lab tune` wrote.")
 @click.option("--holdout", type=click.FloatRange(0.0, 0.9), default=0.3, show_default=True,
-              help="Newest share of the rows, which a first fit is measured on; the saved model learns all.")  # fmt: skip
+              help="Newest share of the rows, that a first fit is measured on; what is saved learns all.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Of all random choices.")
 @click.option("--limit", "rows", type=click.IntRange(1), help="Stop after so many rows.")
 @click.option("--register", metavar="NAME", help="Make it the next version of this model in MLflow's registry.")

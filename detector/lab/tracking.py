@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 from detector.adapters import tracker
 from detector.codec.masking import mask
-from detector.lab.errors import NotConfigured, WrongUsage
+from detector.lab.errors import NotConfigured
 
 EXPERIMENT = "detector lab"
 VALUE_CHARACTERS_MAX = 500  # of a parameter: more is refused by some stores
@@ -78,8 +78,8 @@ class UntrackedRun:
         """Not kept."""
 
     def registered(self, name: str) -> str:
-        """Raises WrongUsage: there is nowhere to register it."""
-        raise WrongUsage(f"--register {name}: expected tracking beside it, found --no-tracking")
+        """Nowhere."""
+        return ""
 
 
 class TrackedRun:
@@ -139,9 +139,8 @@ class TrackedRun:
         with tracker.quiet():
             log(self.id, str(path), within or None)
 
-
     def registered(self, name: str) -> str:
-        """Its files under `model` as the next version of the model `name`; where it is found from now on, for people."""
+        """Its files under `model` as the next version of the model `name`; where that is found, for people."""
         from mlflow.exceptions import MlflowException
 
         with tracker.quiet():

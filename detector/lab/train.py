@@ -85,11 +85,17 @@ class Tested:
 def run(asked: Asked, tell: Tell) -> None:
     """Leaves the folder `asked.output`: the model, `model.json`, the report. Raises LabError, ConfigError."""
     model = servable(asked.model)
+    if asked.register is not None and asked.tracking_uri is None:
+        raise WrongUsage(f"--register {asked.register}: expected tracking beside it, found --no-tracking")
     parameters = read_parameters(asked.parameters, model.name)
     table = open_table(asked.data)
     built, settings, roles = features_of(table, asked, tell)
     check_labels(model, built)
-    said: dict[str, Any] = {"parameters": parameters, "seed": asked.seed, "data": artifacts.described(asked.data, built)}
+    said: dict[str, Any] = {
+        "parameters": parameters,
+        "seed": asked.seed,
+        "data": artifacts.described(asked.data, built),
+    }
     name = f"{model.name} on {asked.data.name}"
     with tracking.run(COMMAND, name, {"model": model.name, **said}, uri=asked.tracking_uri) as tracked:
         with Report(asked.output, f"Trained: {name}", COMMAND, asked.overwrite) as report:
@@ -193,10 +199,8 @@ def lines_of(figures: dict[str, Any]) -> list[str]:
     """For people."""
     if not figures:
         return []
-    return [
-        f"newest {figures['rows']:,} rows, {figures['frauds']:,} frauds: average precision "
-        f"{figures['average_precision']:.3f}, ROC AUC {figures['roc_auc']:.3f}"
-    ]
+    ranked = f"average precision {figures['average_precision']:.3f}, ROC AUC {figures['roc_auc']:.3f}"
+    return [f"newest {figures['rows']:,} rows, {figures['frauds']:,} frauds: {ranked}"]
 
 
 def write(
@@ -239,9 +243,8 @@ def write(
     report.section("How to use it", "In detector.toml; it fits wherever the same features are in use:")
     report.points(lines_to_use(asked.output).splitlines())
     entities = ", ".join(f"{entity.name} by {entity.scope}" for entity in built.spec.entities) or "none"
-    report.text(
-        f"Features: {', '.join(built.names)}. Entities: {entities}. Allowed lateness {settings.features.allowed_lateness}."
-    )
+    lateness = settings.features.allowed_lateness
+    report.text(f"Features: {', '.join(built.names)}. Entities: {entities}. Allowed lateness {lateness}.")
 
 
 def lines_to_use(folder: Path) -> str:
@@ -269,7 +272,7 @@ def draw_scores(report: Report, score: Floats, label: NDArray[np.int8]) -> None:
         import matplotlib.pyplot as plt
 
         figure, axes = plt.subplots(figsize=(5.2, 2.6))
-        bins = np.linspace(0.0, 1.0, HIST_BINS + 1)
+        bins = np.linspace(0.0, 1.0, HIST_BINS + 1).tolist()
         axes.hist(score[label != 1], bins, label="genuine or unknown", alpha=0.8)
         if (label == 1).any():
             axes.hist(score[label == 1], bins, label="fraud", alpha=0.8)
