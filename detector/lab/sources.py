@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +16,7 @@ from detector.lab.errors import InputStopped, NotConfigured
 from detector.lab.texts import Convert, number_text, times
 from schemas.files import BROKEN, FileError, csv_value, payloads
 from schemas.mapping import split_path
+from schemas.members import Members
 from schemas.times import rfc3339_text
 
 if TYPE_CHECKING:
@@ -173,7 +175,7 @@ class JsonSource(Source):
         found: dict[str, None] = {}
         bad = seen = 0
         with dialect.opened(path) as file:
-            for line in islice((line for line in file if line.strip()), JSON_SAMPLE_LINES):
+            for line in islice((line for line in file if not line.isspace()), JSON_SAMPLE_LINES):
                 row = _object(line)
                 seen, bad = seen + 1, bad + (row is None)
                 found |= dict.fromkeys(_leaves(row or {}))
@@ -195,23 +197,24 @@ class JsonSource(Source):
         """Numbers as float64, booleans, and texts; a column of several is text."""
         import pyarrow as pa
 
-        paths = {name: split_path(name) for name in columns}
+        members = Members({name: name for name in columns})
         with dialect.opened(self.path) as file:
-            lines = (line for line in file if line.strip())
-            while batch := [_object(line) or {} for line in islice(lines, rows)]:
-                yield pa.table(
-                    {name: self._array(name, [_at(row, path) for row in batch]) for name, path in paths.items()}
-                )
+            lines = (line for line in file if not line.isspace())
+            while batch := list(islice(lines, rows)):
+                found = members.columns(batch)
+                yield pa.table({name: self._array(name, found[name]) for name in columns})
 
     def _array(self, name: str, values: list[Any]) -> pa.Array:
         import pyarrow as pa
 
         kind = self._types.get(name) or self._types.setdefault(name, _json_type(values))
-        if kind == "number":
-            return pa.array([float(value) if _is_number(value) else None for value in values], pa.float64())
-        if kind == "boolean":
-            return pa.array([value if isinstance(value, bool) else None for value in values], pa.bool_())
-        return pa.array([_json_text(value) for value in values], pa.string())
+        kinds: dict[str, tuple[Any, set[type], Callable[[Any], Any]]] = {
+            "number": (pa.float64(), {int, float, NoneType}, _json_number),
+            "boolean": (pa.bool_(), {bool, NoneType}, _json_boolean),
+            "text": (pa.string(), {str, NoneType}, _json_text),
+        }
+        arrow, plain, convert = kinds[kind]
+        return pa.array(values if set(map(type, values)) <= plain else list(map(convert, values)), arrow)
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
@@ -250,6 +253,14 @@ def _json_type(values: list[Any]) -> str:
     if some and all(_is_number(value) for value in some):
         return "text" if any(isinstance(value, int) and abs(value) >= INTEGER_EXACT_MAX for value in some) else "number"
     return "text"
+
+
+def _json_number(value: Any) -> float | None:
+    return float(value) if _is_number(value) else None
+
+
+def _json_boolean(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _json_text(value: Any) -> str | None:

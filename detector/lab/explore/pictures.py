@@ -102,9 +102,9 @@ def correlations(found: Survey, columns: list[int]) -> Figure:
     colours = LinearSegmentedColormap.from_list("both", [ACCENT, "#ffffff", ALARM])
     values = found.moments.correlation[np.ix_(columns, columns)]
     np.fill_diagonal(values, np.nan)
-    colours.set_bad(GRID)
     size = min(WIDTH, 3.8 + 0.5 * len(columns))
     figure, panel = plt.subplots(figsize=(size, size * 0.86))
+    panel.set_facecolor(GRID)  # seen where there is no value, as on the diagonal
     picture = panel.imshow(values, cmap=colours, vmin=-1, vmax=1)
     names = [shown(found.measured[column], 22) for column in columns]
     panel.set_xticks(range(len(names)), names, rotation=90)
