@@ -13,6 +13,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib.resources import files
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from detector.codec.masking import mask
+from detector.codec.masking import DIGITS_MIN, mask
 from detector.lab.errors import NotConfigured, WrongUsage
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 FIGURES, PAGE = "figures.json", "report.html"
 ROWS_SHOWN_MAX = 60  # of a table in the page; the CSV has all of them
 DPI, CSS_DPI = 144, 96
+CARD_NUMBER_MIN = 10 ** (DIGITS_MIN - 1)
 WIDE_COLUMNS = 10  # a table of more is set smaller
 INK, QUIET, ACCENT, ALARM, GRID = "#1c2430", "#6b7686", "#2f6690", "#c8553d", "#e3e7ec"
 PALETTE = (ACCENT, ALARM, "#5b8e7d", "#8a6fa8", "#d19a3d", "#4f9bb5", "#a05c7b", QUIET)
@@ -105,7 +107,9 @@ class Report:
         import matplotlib.pyplot as plt
 
         path = self.path(f"{name}.png")
-        figure.savefig(path, dpi=DPI, metadata={"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for such a letter
+            figure.savefig(path, dpi=DPI, metadata={"Software": None})
         inches = figure.get_size_inches()
         width, height = (round(size * DPI) for size in inches)
         plt.close(figure)
@@ -121,7 +125,7 @@ class Report:
         with self.path(f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([mask(column) for column in columns])
-            writer.writerows([[mask(cell) if isinstance(cell, str) else cell for cell in row] for row in rows])
+            writer.writerows([[_masked(cell) for cell in row] for row in rows])
 
     def table(
         self,
@@ -243,7 +247,18 @@ def _side(rows: Sequence[Sequence[Any]], place: int) -> str:
     return ' class="n"' if isinstance(first, int | float) and not isinstance(first, bool) else ""
 
 
+def _masked(cell: Any) -> Any:
+    """A cell without a card number; a whole number may be one too."""
+    if isinstance(cell, str):
+        return mask(cell)
+    if isinstance(cell, int | float) and abs(cell) >= CARD_NUMBER_MIN and cell == cell // 1:
+        digits = str(int(cell))
+        return cell if mask(digits) == digits else mask(digits)
+    return cell
+
+
 def _cell(cell: Any, percent: bool) -> str:
+    cell = _masked(cell)
     if isinstance(cell, bool):
         return f"<td>{'yes' if cell else 'no'}</td>"
     if isinstance(cell, int | float):
@@ -260,6 +275,6 @@ def _clean(value: Any) -> Any:
         return [_clean(item) for item in value]
     if hasattr(value, "tolist"):
         return _clean(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, int) or value is None else mask(str(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return _masked(value) if isinstance(value, int | float) or value is None else mask(str(value))

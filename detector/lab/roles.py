@@ -77,11 +77,11 @@ KINDS: dict[str, tuple[str, ...]] = {
 @dataclass(frozen=True, slots=True)
 class Roles:
     """Role → column, None where there is none. `numeric`: further numbers that models look at; `categories`: texts of
-    few values; `told`: column → why it is taken for what it is.
+    few values; `secrets`: columns of card numbers, whatever their role; `told`: column → why it is taken for that.
 
     `time_format`, `time_origin` as in `[input]`; None where there is no event time. `disorder_ms`: how far behind the
-    highest event time so far a row of the sample lies at most; `amount_min` the least amount of the sample.
-    `rows_per_day` of the sample.
+    highest event time so far a row of the sample lies at most; `amount_min` the least amount of the sample;
+    `rows_per_day` of the sample; `paths`: column → path in a mapping; `stem`: what the application may be called.
     """
 
     event_time: str | None = None
@@ -107,6 +107,7 @@ class Roles:
     disorder_ms: int = 0
     amount_min: float = 0.0
     rows_per_day: float = 0.0
+    secrets: frozenset[str] = frozenset()
     told: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
     stem: str = "transactions"
@@ -192,6 +193,7 @@ class _Guess:
         self._found: dict[str, str] = {}
         self._squeezed = {name: "".join(words_of(name)) for name in self._columns}
         self._statistics: dict[str, _Values] = {}
+        self._secrets: list[str] = []
 
     def roles(self) -> Roles:
         """All of it. The order matters: what is surest goes first, and a column has one role."""
@@ -214,6 +216,7 @@ class _Guess:
         return Roles(
             **self._found, numeric=numeric, categories=categories, time_format=time_format, time_origin=origin,
             disorder_ms=disorder_ms, rows_per_day=per_day, amount_min=min(0.0, least), told=self._told,
+            secrets=frozenset(self._secrets),
             paths={name: self._table.path_of(name) for name in self._columns}, stem=self._table.path.name.split(".")[0],
         )  # fmt: skip
 
@@ -232,10 +235,14 @@ class _Guess:
 
     def _card_numbers(self) -> None:
         """A column of numbers that pass the check is a card, whatever its name."""
-        for name in self._columns:
-            if name not in self._told and self._of(name).card_numbers() >= LUHN_SHARE_MIN:
+        self._secrets = [name for name in self._columns if self._of(name).card_numbers() >= LUHN_SHARE_MIN]
+        for name in self._secrets:
+            if name in self._told:
+                continue
+            if "card" in self._found:
+                self._told[name] = "left out: its values are card numbers"
+            else:
                 self._set("card", name, "its values are card numbers")
-                return
 
     def _take(self, role: str, fits: Callable[[str], bool]) -> None:
         kinds = KINDS.get(role, ("text", "number"))

@@ -171,7 +171,7 @@ def as_text(column: pa.Array) -> pa.Array:
     from pyarrow import types
 
     if types.is_floating(column.type):
-        whole = pc.equal(pc.floor(column), column)
+        whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**63))
         if pc.all(whole).as_py() is not False:
             column = column.cast(pa.int64())
     return column if types.is_string(column.type) else column.cast(pa.string())
@@ -226,6 +226,11 @@ def _as_kind(column: pa.ChunkedArray, how: Convert, first_row: int) -> pa.Array:
     if types.is_integer(array.type):
         return array.cast(pa.float64() if array.type == pa.uint64() else pa.int64(), safe=False)
     values = array.cast(pa.float64())
+    infinite = pc.is_inf(values)
+    if pc.any(infinite).as_py():
+        if how.first_unread is None:
+            how.first_unread = first_row + int(pc.index(infinite, True).as_py())
+        how.unread += int(pc.sum(infinite).as_py())
     return pc.if_else(pc.is_finite(values), values, pa.scalar(None, pa.float64()))
 
 

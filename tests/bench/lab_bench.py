@@ -28,6 +28,7 @@ def commands(rows: Path, folder: Path) -> dict[str, list[str]]:
     current = folder / "current.toml"
     current.write_text("[decision]\nalerts_per_day = 50\n")
     found = {
+        "explore": ["explore", str(rows)],
         "backtest": ["backtest", str(rows), "--labels", labels],
         "backtest_against": ["backtest", str(rows), "--labels", labels, "--against", str(current)],
     }

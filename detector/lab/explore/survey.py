@@ -115,7 +115,7 @@ class _First:
     """The first pass."""
 
     def __init__(self, table: Table, roles: Roles) -> None:
-        ids = {getattr(roles, role) for role in (*ID_ROLES, "event_time", "label")}
+        ids = {getattr(roles, role) for role in (*ID_ROLES, "event_time", "label")} | roles.secrets
         numbers = tuple(name for name, kind in table.columns.items() if kind == "number" and name not in ids)
         text = [
             name for name, kind in table.columns.items()

@@ -145,6 +145,16 @@ def test_no_card_number_leaves(tmp_path: Path) -> None:
     assert cells(folder, "busiest_card.csv")[0]["card"] == "*" * 12 + CARD[-4:]
 
 
+def test_no_card_number_leaves_as_a_number(tmp_path: Path) -> None:
+    path, amex = tmp_path / "a.parquet", 378282246310005
+    pq.write_table(pa.table({"pan": [amex] * 9, "other": [int(CARD)] * 9, "金额": np.arange(9) % 7 + 0.5}), path)
+    folder = run(path, tmp_path / "out")
+    for file in folder.iterdir():
+        for number in (str(amex), CARD, "378,282,246,310,005"):
+            assert number.encode() not in file.read_bytes(), file.name
+    assert told(folder)["roles"]["card"] == "pan"
+
+
 def test_a_configuration_says_what_the_columns_are(tmp_path: Path) -> None:
     source = transactions(tmp_path / "some.csv")
     config = tmp_path / "detector.toml"

@@ -66,9 +66,10 @@ def test_no_card_number_leaves(tmp_path: Path) -> None:
         report.points([CARD])
         report.tiles({"x": CARD})
         report.table("t", ["a"], [[CARD]], CARD)
-        report.csv("u", [CARD], [[CARD]])
+        report.csv("u", [CARD], [[CARD], [int(CARD)], [float(CARD)]])
+        report.table("v", ["a"], [[int(CARD)]])
         report.code(CARD)
-        report.figures = {"x": [CARD], CARD: 1}
+        report.figures = {"x": [CARD, int(CARD), float(CARD)], CARD: 1}
     for path in folder.iterdir():
         assert CARD not in path.read_text(), path.name
 

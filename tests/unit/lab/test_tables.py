@@ -257,6 +257,14 @@ def test_types_of_parquet(tmp_path: Path) -> None:
     assert any(choice.startswith("l: ") for choice in table.choices)
 
 
+def test_infinity_is_missing_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"x": [1.0, float("nan"), float("inf")]}), path)
+    table = open_table(path)
+    assert [row["x"] for row in rows(table)] == [1.0, None, None]
+    assert table.choices == ["column x: 1 values are no number and count as missing, the first in row 3"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
