@@ -178,6 +178,37 @@ def train(data: Path, model: str, output: Path | None, **asked: Any) -> None:
     run(Asked(data, model, output or Path(f"lab-train-{data.stem}"), **asked), click.echo)
 
 
+@lab.command(epilog=EXIT_CODES)
+@click.argument("data", type=existing_file)
+@click.option("--model", required=True, help="Its name, such as xgboost; `detector` for the detector's own settings.")
+@click.option("--trials", type=click.IntRange(1, 100_000), default=30, show_default=True,
+              help="How many in all, those of an earlier start included.")  # fmt: skip
+@click.option("--folds", type=click.IntRange(1, 50), default=3, show_default=True,
+              help="Periods that a trial is scored on, each after what it learned.")  # fmt: skip
+@table_config_option
+@table_label_option
+@click.option("--label-delay", "label_delay_ms", callback=as_duration_ms, default="1d", show_default=True,
+              help="So long after its transaction a label is known.")  # fmt: skip
+@click.option("--holdout", type=click.FloatRange(0.0, 0.9), default=0.2, show_default=True,
+              help="Newest share of the rows, that only the default and the best are measured on.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=42, show_default=True, help="Of all random choices.")
+@click.option("--limit", "rows", type=click.IntRange(1), help="Stop after so many rows.")
+@click.option("--study", type=click.Path(dir_okay=False, path_type=Path),
+              help="SQLite file of the trials, to go on with.  [default: OUTPUT.study.db]")  # fmt: skip
+@folder_option
+@overwrite_option
+@tracked
+def tune(data: Path, model: str, output: Path | None, **asked: Any) -> None:
+    """Search a model's parameters, or the detector's settings, by cross-validation in time.
+
+    The best are written as best.toml for `lab train --parameters`, or as a detector.toml that the service accepts. The
+    same command again goes on where it was stopped.
+    """
+    from detector.lab.tune import Asked, run
+
+    run(Asked(data, model, output or Path(f"lab-tune-{data.stem}"), **asked), click.echo)
+
+
 def one_of(data: Path | None, source: Path | None) -> Path:
     """The file that was named, as the argument or by --input."""
     path = data or source

@@ -80,16 +80,20 @@ def served(estimator: Any) -> tuple[Any, str]:
 
 def described(path: Path, built: Matrix) -> dict[str, Any]:
     """What a model was trained on: the file's name and SHA-256, rows, frauds, first and last event time."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "file": path.name,
-        "sha256": digest,
+        "sha256": file_digest(path),
         "rows": len(built),
         "frauds": int((built.label == 1).sum()),
         "from": rfc3339_text(int(built.event_time_ms.min())),
         "to": rfc3339_text(int(built.event_time_ms.max())),
     }
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,39 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 LINE_EVERY_S = 5.0
 
 
+class Steps:
+    """A context manager: so many steps of some seconds or minutes each, `done_before` of them already."""
+
+    def __init__(self, what: str, total: int, done_before: int = 0, console: Console | None = None) -> None:
+        self._what, self._total, self._done = what, total, done_before
+        self._console = console or Console(stderr=True)
+        self._bar = Progress(
+            TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+            console=self._console, transient=True, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=total, completed=done_before, told="")
+        self._shown_s = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def done(self, told: str) -> None:
+        """One more; `told` stands beside the bar."""
+        self._done += 1
+        self._bar.update(self._task, completed=self._done, told=told)
+        now_s = time.monotonic()
+        if not self._console.is_terminal and (now_s - self._shown_s >= LINE_EVERY_S or self._done == self._total):
+            self._shown_s = now_s
+            self._console.print(f"{self._what}: {self._done} of {self._total}, {told}", highlight=False, soft_wrap=True)
+
+
 class Display:
     """A context manager; `total` rows expected, None where unknown. `doing` and `done` say what becomes of them."""
 

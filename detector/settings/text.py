@@ -25,6 +25,11 @@ def show(settings: Settings) -> str:
     return "\n".join(_table("", settings.model_dump(mode="json", exclude_none=True))).strip() + "\n"
 
 
+def toml(values: dict[str, Any]) -> str:
+    """Nested tables as TOML, nothing masked: for what a person's own file said."""
+    return "\n".join(_table("", values, masked=False)).strip() + "\n"
+
+
 def reference() -> str:
     """Markdown: a section a table, a row a setting."""
     lines = [
@@ -109,19 +114,19 @@ def _meaning(field: FieldInfo) -> str:
     return " ".join((field.description or "").split()).replace("|", "\\|")
 
 
-def _table(name: str, values: dict[str, Any]) -> list[str]:
+def _table(name: str, values: dict[str, Any], masked: bool = True) -> list[str]:
     """TOML of one table: plain values first, then tables below it."""
     plain = {key: value for key, value in values.items() if not isinstance(value, dict) and not _is_tables(value)}
     lines = [f"[{name}]"] if name and (plain or not values) else []
-    lines += [f"{_key(key)} = {_scalar(name + '.' + key, value)}" for key, value in plain.items()]
+    lines += [f"{_key(key)} = {_scalar(name + '.' + key, value, masked)}" for key, value in plain.items()]
     lines += [""]
     for key, value in values.items():
         below = f"{name}.{_key(key)}" if name else _key(key)
         if isinstance(value, dict):
-            lines += _table(below, value)
+            lines += _table(below, value, masked)
         elif _is_tables(value):
             for entry in value:
-                lines += [f"[[{below}]]", *(f"{_key(k)} = {_scalar(k, v)}" for k, v in entry.items()), ""]
+                lines += [f"[[{below}]]", *(f"{_key(k)} = {_scalar(k, v, masked)}" for k, v in entry.items()), ""]
     return lines
 
 
@@ -133,10 +138,10 @@ def _key(key: str) -> str:
     return key if key and set(key) <= _BARE_KEY else json.dumps(key)
 
 
-def _scalar(place: str, value: Any) -> str:
+def _scalar(place: str, value: Any, masked: bool = True) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(key)} = {_scalar(key, inner)}" for key, inner in value.items()) + " }"
-    return json.dumps(MASK if is_secret(place) else value, ensure_ascii=False)
+        return "{ " + ", ".join(f"{_key(key)} = {_scalar(key, inner, masked)}" for key, inner in value.items()) + " }"
+    return json.dumps(MASK if masked and is_secret(place) else value, ensure_ascii=False)
 
 
 def all_settings(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:

@@ -1,0 +1,145 @@
+"""The detector over a whole table, in chunks: each row decided, then learned; labels as late as they would come.
+
+The code is the one that runs live (`fold`). Memory grows by some 60 bytes a row, whatever the file's columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.batch import TransactionBatch
+from detector.core.compile import Progress, compile_kernels
+from detector.core.state import TaskState
+from detector.lab.arrivals import Arrivals, Batch
+from detector.lab.errors import InputStopped
+from detector.lab.fold import REJECTED, DecidedRows, Fold
+from detector.lab.labels import ColumnLabels, truth_of
+from detector.lab.matrix import UNKNOWN, check_label, with_labels
+from detector.lab.replay import BATCH_ROWS, LABEL_INTERVAL_MS
+from detector.lab.roles import Roles
+from detector.lab.tables import Table
+from detector.settings import Settings
+from schemas.members import Members
+
+DETECTOR, MEMBER = "detector", "streaming:"
+IDS_ROWS_MAX = 1_000_000  # up to here every row's id is kept, beyond it those of alerts
+
+
+@dataclass(slots=True)
+class Prequential:
+    """n accepted rows in the order of the log.
+
+    `scores`: name → (n,), risk under `DETECTOR`, members under `MEMBER` and their kind; `label` int8 (n,), -1 unknown;
+    `event_time_ms`, `row` int64 (n,); `card` uint64 (n,), 0 where there is none; `amount` float64 (n,). `ids` and
+    `reasons` by row, the latter of alerts.
+    """
+
+    scores: dict[str, NDArray[Any]]
+    label: NDArray[np.int8]
+    event_time_ms: NDArray[np.int64]
+    card: NDArray[np.uint64]
+    amount: NDArray[np.float64]
+    row: NDArray[np.int64]
+    ids: dict[int, str]
+    reasons: dict[int, list[str]]
+    rejects: int = 0
+    choices: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def run(
+    table: Table,
+    settings: Settings,
+    roles: Roles,
+    *,
+    rows: int | None = None,
+    label_delay_ms: int | None = None,
+    seen: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
+) -> Prequential:
+    """Decide the first `rows` of the table (all by default); `seen` is told how many were decided.
+
+    With `label_delay_ms` and a label, labels are learned. Raises as `matrix.build`.
+    """
+    check_label(table, settings, roles.label)
+    path = None if roles.label is None else table.path_of(roles.label)
+    arrivals = Arrivals(table, settings, rows)
+    taken = _Pass(settings, path, label_delay_ms)
+    compile_kernels(taken.fold.spec, progress)
+    for batch in arrivals.batches(BATCH_ROWS):
+        taken.take(batch)
+        if seen is not None:
+            seen(taken.seen)
+    if not taken.kept:
+        raise InputStopped(f"{table.path}: expected rows that are transactions, found none")
+    return taken.whole(arrivals.choices)
+
+
+class _Pass:
+    """Collects what is decided."""
+
+    def __init__(self, settings: Settings, path: str | None, label_delay_ms: int | None) -> None:
+        labels = None
+        if path is not None and label_delay_ms is not None:
+            settings, labels = with_labels(settings), ColumnLabels(path, label_delay_ms, truth_of)
+        self.fold = Fold(settings, settings.topics.transactions, 1, labels, LABEL_INTERVAL_MS)
+        self.fold.look = self._look
+        spec = self.fold.spec
+        owner = next((one.key for one in spec.entities if one.name in ("card", "customer")), None)
+        self._card = None if owner is None else spec.keys.index(owner)
+        self._truth = Members({"label": path}) if path is not None else None
+        self._parts: dict[str, list[NDArray[Any]]] = {}
+        self._ids: dict[int, str] = {}
+        self._reasons: dict[int, list[str]] = {}
+        self.seen = self.kept = self._rejects = 0
+
+    def _look(self, _state: TaskState, batch: TransactionBatch) -> None:
+        card = np.zeros(len(batch), np.uint64) if self._card is None else batch.key[self._card].copy()
+        self._parts.setdefault("card", []).append(card)
+
+    def take(self, batch: Batch) -> None:
+        count = len(batch.payloads)
+        offset = self.seen + np.arange(count)
+        decided = self.fold.decide_at(batch.payloads, np.zeros(count, np.int64), offset, batch.time_ms)
+        self.seen += count
+        kept = np.flatnonzero(decided.verdict != REJECTED)
+        found = {DETECTOR: decided.risk[kept], **self._members(decided, kept)}
+        found |= {
+            "label": self._labels([batch.payloads[index] for index in kept.tolist()]),
+            "event_time_ms": decided.event_time_ms[kept],
+            "amount": decided.amount[kept],
+            "row": batch.row[kept],
+        }
+        for name, column in found.items():
+            self._parts.setdefault(name, []).append(column)
+        place = dict(zip(kept.tolist(), range(self.kept, self.kept + len(kept)), strict=True))
+        self._reasons |= {place[index]: told for index, told in decided.reasons.items()}
+        named = place if self.kept < IDS_ROWS_MAX else decided.reasons
+        self._ids |= {place[index]: decided.transaction_id[index] for index in named}
+        self.kept += len(kept)
+        self._rejects += len(decided.rejects)
+
+    def _members(self, decided: DecidedRows, kept: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        pairs = zip(self.fold.members, decided.score, strict=True)
+        return {f"{MEMBER}{name}": score[kept].astype(np.float32) for name, score in pairs}
+
+    def _labels(self, payloads: list[bytes]) -> NDArray[np.int8]:
+        if self._truth is None:
+            return np.full(len(payloads), UNKNOWN, np.int8)
+        truth = map(truth_of, self._truth.columns(payloads)["label"])
+        return np.array([UNKNOWN if one is None else int(one) for one in truth], np.int8)
+
+    def whole(self, choices: list[str]) -> Prequential:
+        columns = {name: np.concatenate(self._parts.pop(name)) for name in list(self._parts)}
+        plain = {name: columns.pop(name) for name in ("label", "event_time_ms", "card", "amount", "row")}
+        told = [*choices, *([f"{self._rejects:,} rows left out: no transactions"] if self._rejects else [])]
+        return Prequential(
+            scores=columns, ids=self._ids, reasons=self._reasons, rejects=self._rejects, choices=told, **plain
+        )
