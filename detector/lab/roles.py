@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.codec.masking import DIGITS_MAX, passes_luhn
+from detector.lab.role_names import FALSE_WORDS, KINDS, LEAKS, NAMES, OTHERS, TRUE_WORDS
 from detector.lab.tables import Table, as_text
+from detector.lab.texts import times
+from schemas.base import AMOUNT_MAX, NUMERIC_ABS_MAX
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,51 +30,6 @@ LUHN_SHARE_MIN = 0.9  # of a column's long numbers pass the check of card number
 ROW_ROLES = ("event_time", "transaction_id", "card", "customer", "merchant", "terminal", "device", "ip", "country",
              "mcc", "channel", "currency", "amount", "lat", "lon", "label")  # fmt: skip
 YEAR_2000_S, YEAR_2100_S = 946_684_800, 4_102_444_800
-TRUE_WORDS = frozenset({"1", "1.0", "true", "yes", "y", "t", "fraud", "fraudulent", "anomaly", "attack", "bad"})
-FALSE_WORDS = frozenset(
-    {"0", "0.0", "false", "no", "n", "f", "genuine", "legit", "legitimate", "normal", "good", "ok", "valid",
-     "not fraud", "non-fraud", "-1"}
-)  # fmt: skip
-
-# Names, squeezed to small letters and digits, the surest first. `*` stands for anything.
-NAMES: dict[str, tuple[str, ...]] = {
-    "label": ("isfraud", "fraud", "txfraud", "fraudlabel", "isanomaly", "anomaly", "class", "label", "target",
-              "fraudulent", "isfraudulent", "fraudflag", "isfraud*", "*isfraud", "*fraud"),
-    "event_time": ("eventtime", "timestamp", "txdatetime", "transdatetranstime", "transactiondate", "transactiontime",
-                   "transactiondatetime", "datetime", "unixtime", "date", "time", "createdat", "occurredat", "ts",
-                   "*timestamp", "*datetime", "*date", "*time", "*at"),
-    "transaction_id": ("transactionid", "txid", "transid", "transactionnumber", "transnum", "paymentid", "id", "uuid",
-                       "transaction*id", "*transactionid", "*reference", "*ref"),
-    "card": ("cardid", "cardnumber", "cardno", "ccnum", "ccnumber", "pan", "card", "cardtoken", "card1", "accountid",
-             "accountnumber", "accountno", "account", "iban", "nameorig", "*cardid", "*cardnumber", "*accountid"),
-    "customer": ("customerid", "custid", "clientid", "userid", "customer", "client", "user", "cardholderid", "memberid",
-                 "holderid", "*customerid", "*userid"),
-    "merchant": ("merchantid", "merchant", "merchantname", "payeeid", "payee", "shopid", "beneficiaryid", "beneficiary",
-                 "namedest", "vendorid", "vendor", "*merchantid"),
-    "terminal": ("terminalid", "terminal", "posid", "atmid", "*terminalid"),
-    "device": ("deviceid", "device", "devicefingerprint", "deviceinfo", "*deviceid"),
-    "ip": ("ip", "ipaddress", "ipaddr", "clientip", "*ipaddress"),
-    "country": ("country", "countrycode", "merchantcountry", "location", "city", "region", "state", "place",
-                "*country", "*location"),
-    "mcc": ("mcc", "merchantcategorycode", "merchantcategory", "category", "categorycode", "productcd"),
-    "channel": ("channel", "transactiontype", "entrymode", "paymentmethod", "paymenttype", "type", "usechip",
-                "*channel"),
-    "currency": ("currency", "currencycode", "ccy", "*currency"),
-    "amount": ("amount", "amt", "transactionamount", "transactionamt", "txamount", "paymentamount", "value", "sum",
-               "price", "total", "betrag", "montant", "importe", "*amount", "*amt", "*betrag"),
-    "lat": ("merchlat", "merchantlat", "lat", "latitude", "*latitude"),
-    "lon": ("merchlong", "merchlon", "merchantlong", "lon", "lng", "long", "longitude", "*longitude"),
-}  # fmt: skip
-# Words that make a name another thing: the amount of the average, the time of the previous one.
-OTHERS = {"average", "avg", "mean", "median", "max", "min", "std", "previous", "prev", "last", "since", "old", "new",
-          "birth", "dob", "expiry", "expires", "open", "opened", "day", "days", "hour", "limit", "balance", "count",
-          "number", "seconds", "flagged", "frequency", "per", "ratio"}  # fmt: skip
-LEAKS = {"fraud", "anomaly", "fraudulent", "flagged", "chargeback", "scenario", "label", "isfraud"}
-KINDS: dict[str, tuple[str, ...]] = {
-    "event_time": ("time", "number"), "amount": ("number",), "lat": ("number",), "lon": ("number",),
-    "country": ("text",), "currency": ("text",), "ip": ("text",), "channel": ("text",),
-    "mcc": ("text", "number"), "label": ("number", "boolean", "text"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +106,13 @@ class Roles:
 
 
 def times_of(column: pa.ChunkedArray, time_format: str, origin: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(ms since 1970 UTC, which are there) of a column of times, or of numbers in one of the numeric formats."""
+    """(ms since 1970 UTC, which are there) of times, of texts as `time_format` says, or of numbers as it says."""
     import pyarrow as pa
 
     from schemas.times import rfc3339_ms
 
+    if pa.types.is_string(column.type):
+        column = pa.chunked_array([times(column.combine_chunks(), [time_format])])
     there = np.asarray(column.is_valid())
     if pa.types.is_timestamp(column.type):
         return column.cast(pa.int64()).fill_null(0).to_numpy().astype(np.int64), there
@@ -267,7 +227,7 @@ class _Guess:
         return self._of(name).distinct >= ID_SHARE_MIN * max(1, self._of(name).count)
 
     def _is_amount(self, name: str) -> bool:
-        return self._of(name).distinct > 1
+        return self._of(name).distinct > 1 and self._of(name).within(-AMOUNT_MAX, AMOUNT_MAX)
 
     def _is_truth(self, name: str) -> bool:
         """Two values at most, each of which says fraud or genuine."""
@@ -340,6 +300,8 @@ class _Guess:
             return "another time"
         if self._columns[name] != "number":
             return None
+        if not values.within(-NUMERIC_ABS_MAX, NUMERIC_ABS_MAX):
+            return f"some numbers are beyond ± {NUMERIC_ABS_MAX:.0e}"
         if words & {"id", "zip", "zipcode", "postcode", "phone", "unnamed", "index"}:
             return "its name is that of an id"
         if values.rising and values.distinct > CATEGORY_VALUES_MAX:

@@ -105,7 +105,7 @@ def from_mapping(mapping: Mapping, table: Table, guessed: Roles) -> Roles:
     missing = [
         f"{place}: expected a column at {path!r}"
         for place, path in [
-            *((f"input.fields.{role}", path) for role, path in mapping.fields.items()),
+            *((f"input.fields.{role}", path) for role, path in mapping.fields.items() if _needed(mapping, role)),
             *((f"input.numeric.{name}", path) for name, path in mapping.numeric.items()),
         ]
         if split_path(path) not in columns
@@ -113,7 +113,8 @@ def from_mapping(mapping: Mapping, table: Table, guessed: Roles) -> Roles:
     if missing:
         raise NotConfigured(f"{'; '.join(missing)}; found in {table.path} are {', '.join(table.columns)}")
     back = {role: name for name, role in FIELDS.items()}
-    found = {back[role]: columns[split_path(path)] for role, path in mapping.fields.items()}
+    there = {role: split_path(path) for role, path in mapping.fields.items() if split_path(path) in columns}
+    found = {back[role]: columns[path] for role, path in there.items()}
     numeric = tuple(columns[split_path(path)] for path in mapping.numeric.values())
     taken = {*found.values(), *numeric}
     told = {name: f"{role.replace('_', ' ')}, as configured" for role, name in found.items()}
@@ -127,6 +128,11 @@ def from_mapping(mapping: Mapping, table: Table, guessed: Roles) -> Roles:
         categories=tuple(name for name in guessed.categories if name not in taken),
         told={name: told.get(name, "not in the configuration") for name in table.columns},
     )  # fmt: skip
+
+
+def _needed(mapping: Mapping, role: str) -> bool:
+    """Whether a column must be there: the canonical transaction may lack some, what somebody has named may not."""
+    return mapping.is_required(role) or not mapping.is_canonical
 
 
 def _about_time(time_format: str) -> str:

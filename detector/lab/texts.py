@@ -155,7 +155,8 @@ def shape(pattern: str) -> str:
     if pattern == RFC3339:
         return _RFC3339
     parts = re.split("(%[A-Za-z])", pattern)
-    return "^" + "".join(_TOKENS.get(part, re.escape(part)) for part in parts) + "$"
+    unknown = {part: ".+" for part in parts if part.startswith("%")}
+    return "^" + "".join((unknown | _TOKENS).get(part) or re.escape(part) for part in parts) + "$"
 
 
 def parsed(texts: pa.Array, pattern: str) -> pa.Array:

@@ -350,11 +350,13 @@ def _outliers(report: Report, found: Survey) -> None:
                 for one in outliers.named[place][column]
             ]
     rows = [[None if isinstance(cell, float) and np.isnan(cell) else cell for cell in row] for row in rows]
+    rows.sort(key=lambda row: -row[6])
     report.table(
         "outliers",
         ["column", "rule", "from", "to", "below", "above", "share", "of them fraud"],
         rows,
         "A column whose quartiles are equal has no bounds by the second rule.",
+        shown=20,
         percent=["share", "of them fraud"],
     )
     report.table(
@@ -388,7 +390,7 @@ def _configuration(report: Report, found: Survey, toml: str | None) -> None:
     report.section(
         "A configuration to begin with",
         "The guess above as detector.toml, beside this page. The service takes it "
-        "as it is; look it over first: `detector validate --config detector.toml`.",
+        "as it is; look it over first, and try it: detector validate --config detector.toml.",
     )
     report.code(toml)
     report.path("detector.toml").write_text(toml, encoding="utf-8")

@@ -161,6 +161,38 @@ def test_roles_of_a_configuration(tmp_path: Path) -> None:
         settings_for(table, None, "other")
 
 
+def test_the_canonical_transaction_may_lack_what_is_optional(tmp_path: Path) -> None:
+    header = "transaction_id,event_time,card_id,customer_id,merchant_id,amount,currency"
+    guessed(tmp_path, f"{header}\nt1,1700000000000,c,u,m,5,EUR\nt2,1700000001000,c,u,m,6,EUR\n")
+    config = tmp_path / "detector.toml"
+    config.write_text("[decision]\nalerts_per_day = 5\n")
+    _, roles, _ = settings_for(open_table(tmp_path / "table.csv"), config, None)
+    assert roles.ip is None
+    assert roles.time_format == "epoch_ms"
+    guessed(tmp_path, header.replace("currency", "money") + "\nt1,1700000000000,c,u,m,5,EUR\n")
+    with pytest.raises(NotConfigured, match=r"input.fields.currency: expected a column"):
+        settings_for(open_table(tmp_path / "table.csv"), config, None)
+
+
+def test_a_configured_format_that_nobody_would_guess(tmp_path: Path) -> None:
+    guessed(tmp_path, "when,amount\n31 12 99 23h59,1\n01 01 00 00h00,2\nnever,3\n")
+    config = tmp_path / "detector.toml"
+    config.write_text(
+        '[input]\ntime_format = "%d %m %y %Hh%M"\n[input.fields]\nevent_time = "when"\namount = "amount"\n'
+    )
+    table = open_table(tmp_path / "table.csv")
+    _, roles, _ = settings_for(table, config, None)
+    times, there = roles.times(next(table.chunks(10)))
+    assert there.tolist() == [True, True, False]
+    assert times[1] - times[0] == 60_000
+
+
+def test_numbers_out_of_bounds_are_left_out(tmp_path: Path) -> None:
+    roles = guessed(tmp_path, "amount,x,y\n1e13,1e16,1\n2,3,7\n")
+    assert roles.amount is None
+    assert roles.numeric == ("amount", "y")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("TX_FRAUD_SCENARIO", ["tx", "fraud", "scenario"]), ("IPAddress", ["ip", "address"]), ("V12", ["v12"]),

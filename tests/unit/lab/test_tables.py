@@ -95,6 +95,11 @@ def test_law_chunks_are_the_same_however_they_are_cut(tmp_path: Path, name: str)
     assert len(sent(open_table(path, limit=42), 10)) == 42
 
 
+def test_packed_csv(tmp_path: Path) -> None:
+    table = open_table(written(tmp_path, "a.csv.gz", gzip.compress("a;b\n1,5;é\n".encode("latin-1"))))
+    assert rows(table) == sent(table) == [{"a": 1.5, "b": "é"}]
+
+
 def test_columns_can_be_chosen(tmp_path: Path) -> None:
     table = open_table(written(tmp_path, "a.csv", "a,b,c\n1,2,3\n"))
     assert next(table.chunks(5, ["c", "a"])).to_pylist() == [{"c": 3.0, "a": 1.0}]
