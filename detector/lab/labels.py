@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from detector.codec.hashing import hash_columns
 from detector.core.labels import LabelBatch
 from detector.lab.errors import InputStopped, WrongUsage
-from detector.lab.roles import FALSE_WORDS, TRUE_WORDS
+from detector.lab.role_names import FALSE_WORDS, TRUE_WORDS
 from schemas.files import payloads, text_columns
 from schemas.mapping import Mapping
 from schemas.members import Members, as_key, as_truth
