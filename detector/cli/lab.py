@@ -209,6 +209,51 @@ def tune(data: Path, model: str, output: Path | None, **asked: Any) -> None:
     run(Asked(data, model, output or Path(f"lab-tune-{data.stem}"), **asked), click.echo)
 
 
+@lab.command(epilog=EXIT_CODES)
+@click.argument("data", type=existing_file)
+@click.option("--model", "models", default="", metavar="NAME[,NAME...]",
+              help="Which: names, all, streaming (the detector and its own models). An unknown name lists them.  "
+              "[default: a quick choice]")  # fmt: skip
+@table_config_option
+@table_label_option
+@click.option("--label-delay", "label_delay_ms", callback=as_duration_ms, metavar="7d",
+              help="A label is known so long after its row.  [default: 7d, at most a tenth of the file]")  # fmt: skip
+@click.option("--folds", type=click.IntRange(1, 100), help="Tested periods.  [default: 2; 5 if stratified]")
+@click.option("--folds-stratified", "stratified", is_flag=True,
+              help="Folds drawn by chance, with equal shares of fraud: for tables without time.")  # fmt: skip
+@click.option("--alerts-per-day", type=click.IntRange(1),
+              help="Rows that each model flags a day.  [default: the share of fraud in what was learned]")  # fmt: skip
+@click.option("--alert-cost", type=click.FloatRange(0.0), default=10.0, show_default=True,
+              help="What it costs to look at one flagged row, in units of the amounts.")  # fmt: skip
+@click.option("--cards-a-day", type=click.IntRange(1), default=100, show_default=True, help="k of card precision@k.")
+@click.option("--seeds", type=click.IntRange(1, 100),
+              help="Runs with other seeds, to see how stable ranks are.  [default: 1; 3 without labels]")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all random choices.")
+@click.option("--risk-score/--no-risk-score", default=True, show_default=True,
+              help="The Fraud Risk Score of all; its weights take one more fit of each model a period.")  # fmt: skip
+@click.option("--limit", "rows", type=click.IntRange(1), help="Stop after so many rows.")
+@folder_option
+@overwrite_option
+@tracked
+def evaluate(
+    data: Path, models: str, output: Path | None, config: Path | None, label: str | None, overwrite: bool,
+    tracking_uri: str | None, **asked: Any,
+) -> None:  # fmt: skip
+    """Models side by side on one file: split by time, labels as late as they come, the same number of rows flagged.
+
+    Without labels: how far methods agree, how stable they are, and the rows on top with reasons.
+    """
+    from detector.lab.evaluate.command import run
+    from detector.lab.evaluate.results import Asked
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    for line in run(
+        data, output, Asked(**asked), models=names, config=config, label=label, overwrite=overwrite,
+        tracking_uri=tracking_uri,
+    ):  # fmt: skip
+        click.echo(line)
+
+
 def one_of(data: Path | None, source: Path | None) -> Path:
     """The file that was named, as the argument or by --input."""
     path = data or source

@@ -42,16 +42,19 @@ class Arrivals:
     settings: Settings
     rows: int | None = None
     choices: list[str] = field(default_factory=list)
+    span_ms: int | None = None  # from the first event to the last, where that is known beforehand
     _order: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if "event_time" not in self.settings.mapping.fields:
             self.choices.append("no event time: a row every 8.64 s is taken, in the order of the file")
+            self.span_ms = None if self.total is None else ROW_EVERY_MS * self.total
             return
         times = self._times()
         if times is None:
             return
         known = times[~np.isnat(times)].astype(np.int64)
+        self.span_ms = int(known.max() - known.min()) if len(known) else None
         behind = float((np.maximum.accumulate(known) - known > BEHIND_MS).mean()) if len(known) else 0.0
         if behind <= BEHIND_SHARE_MAX:
             return

@@ -82,6 +82,12 @@ class Display:
             self.tell(f"compiling {what}, {done} of {total}")
         self._began_s = time.monotonic()
 
+    def step(self, what: str) -> None:
+        """One of `total` steps begins: `what` names it."""
+        self._bar.update(self._task, advance=1, rate=what)
+        if not self._console.is_terminal:
+            self.tell(what)
+
     def update(self, rows: int) -> None:
         """So many rows are decided."""
         now_s = time.monotonic()

@@ -31,6 +31,7 @@ FIGURES, PAGE = "figures.json", "report.html"
 ROWS_SHOWN_MAX = 60  # of a table in the page; the CSV has all of them
 DPI, CSS_DPI = 144, 96
 CARD_NUMBER_MIN = 10 ** (DIGITS_MIN - 1)
+LONG_CHARACTERS = 60  # of a cell, from which on it may take several lines
 WIDE_COLUMNS = 10  # a table of more is set smaller
 INK, QUIET, ACCENT, ALARM, GRID = "#1c2430", "#6b7686", "#2f6690", "#c8553d", "#e3e7ec"
 PALETTE = (ACCENT, ALARM, "#5b8e7d", "#8a6fa8", "#d19a3d", "#4f9bb5", "#a05c7b", QUIET)
@@ -264,7 +265,8 @@ def _cell(cell: Any, percent: bool) -> str:
     if isinstance(cell, int | float):
         text = f"{cell:.3%}" if percent and math.isfinite(cell) else told(float(cell))
         return f'<td class="n">{text}</td>'
-    return f"<td>{_escaped('' if cell is None else str(cell))}</td>"
+    text = "" if cell is None else str(cell)
+    return f"<td{' class=long' if len(text) > LONG_CHARACTERS else ''}>{_escaped(text)}</td>"
 
 
 def _clean(value: Any) -> Any:

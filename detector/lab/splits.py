@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,24 @@ from numpy.typing import NDArray
 from detector.lab.errors import InputStopped
 from schemas.times import rfc3339_text
 
-if TYPE_CHECKING:
-    from detector.lab.matrix import Matrix
-
 Integers = NDArray[np.int64]
 TRAIN_SHARE = 0.5  # of the rows before the first tested period
+
+
+class Rows(Protocol):
+    """What a split needs to know of n rows: a matrix has it."""
+
+    @property
+    def label(self) -> NDArray[np.int8]:
+        """(n,) 1 fraud, 0 genuine, -1 unknown."""
+        ...
+
+    @property
+    def event_time_ms(self) -> Integers:
+        """(n,)."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +45,12 @@ class Fold:
     test: Integers
 
 
-def by_time(matrix: Matrix, folds: int, label_delay_ms: int, train_share: float = TRAIN_SHARE) -> list[Fold]:
+def by_time(rows: Rows, folds: int, label_delay_ms: int, train_share: float = TRAIN_SHARE) -> list[Fold]:
     """The rows after the first `train_share`, in `folds` periods of as many rows; each learns all before it.
 
     Raises InputStopped where a period, or what there is to learn before it, is empty.
     """
-    return by_time_of(matrix.event_time_ms, folds, label_delay_ms, train_share)
+    return by_time_of(rows.event_time_ms, folds, label_delay_ms, train_share)
 
 
 def by_time_of(
@@ -70,22 +83,20 @@ def by_time_of(
     return found
 
 
-def stratified(matrix: Matrix, folds: int, seed: int = 0) -> list[Fold]:
+def stratified(rows: Rows, folds: int, seed: int = 0) -> list[Fold]:
     """Every row tested once; frauds, genuine and unknown rows are dealt out evenly, by the seed.
 
     Raises InputStopped where there are fewer frauds (or rows) than folds.
     """
-    frauds, genuine = int((matrix.label == 1).sum()), int((matrix.label == 0).sum())
-    for count, what in (
-        ((frauds, "frauds"), (genuine, "genuine rows")) if frauds or genuine else ((len(matrix), "rows"),)
-    ):
+    frauds, genuine = int((rows.label == 1).sum()), int((rows.label == 0).sum())
+    for count, what in ((frauds, "frauds"), (genuine, "genuine rows")) if frauds or genuine else ((len(rows), "rows"),):
         if count < folds:
             raise InputStopped(f"expected at least {folds} {what}, one a fold, found {count}; use fewer --folds")
     random = np.random.default_rng(seed)
-    dealt = np.empty(len(matrix), np.int64)
-    for label in np.unique(matrix.label).tolist():
-        rows = np.flatnonzero(matrix.label == label)
-        dealt[random.permutation(rows)] = np.arange(len(rows)) % folds
+    dealt = np.empty(len(rows), np.int64)
+    for label in np.unique(rows.label).tolist():
+        same = np.flatnonzero(rows.label == label)
+        dealt[random.permutation(same)] = np.arange(len(same)) % folds
     return [
         Fold(f"fold {one + 1} of {folds}", np.flatnonzero(dealt != one), np.flatnonzero(dealt == one))
         for one in range(folds)

@@ -7,7 +7,8 @@ import pytest
 
 from detector.core.budget import DAY_MS
 from detector.core.spec import Decision, Spec, parse_feature
-from tests.quality.bench.figures import card_precision, compromises, delays_h, figures, top_of_each_day
+from detector.lab.figures import card_precision, top_of_each_day
+from tests.quality.bench.figures import compromises, delays_h, figures
 from tests.quality.bench.late_labels import logistic_regression
 from tests.quality.bench.ours import LateLabels
 from tests.quality.bench.peers import filled, to_range

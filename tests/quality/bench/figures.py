@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.budget import DAY_MS
+from detector.lab.figures import card_precision, top_of_each_day
 from detector.lab.quality import average_precision, roc_auc
 from tests.quality.bench.sets import BOOK_WEEK_MS, Loaded
 
@@ -40,16 +41,6 @@ def figures(data: Loaded, score: Floats, rows: slice) -> Figures:
         found |= compromises(data, flagged, rows)
         found |= book_week(data, score, rows)
     return found
-
-
-def top_of_each_day(score: Floats, day: NDArray[np.int64], budget: int) -> Bools:
-    """The `budget` rows of highest score of each day; of equal scores the earlier."""
-    order = np.lexsort((np.arange(len(score)), -score, day))
-    ordered = day[order]
-    first = np.searchsorted(ordered, ordered)
-    flagged = np.zeros(len(score), np.bool_)
-    flagged[order[np.arange(len(order)) - first < budget]] = True
-    return flagged
 
 
 def compromises(data: Loaded, flagged: Bools, rows: slice) -> Figures:
@@ -104,23 +95,3 @@ def book_week(data: Loaded, score: Floats, rows: slice) -> Figures:
         "week_ap": average_precision(fraud[kept], score[kept]),
         "card_precision_100": card_precision(day, card[kept], fraud[kept], score[kept], CARDS_A_DAY),
     }
-
-
-def card_precision(
-    day: NDArray[np.int64], card: NDArray[np.int64], fraud: Bools, score: Floats, cards_a_day: int
-) -> float:
-    """The mean over days of the share of frauds among the cards of the highest score; cards once found drop out."""
-    found: set[int] = set()
-    shares = []
-    for one in np.unique(day).tolist():
-        rows = np.flatnonzero((day == one) & ~np.isin(card, list(found)))
-        cards, position = np.unique(card[rows], return_inverse=True)
-        highest = np.full(len(cards), -np.inf)
-        np.maximum.at(highest, position, score[rows])
-        defrauded = np.zeros(len(cards), np.bool_)
-        np.logical_or.at(defrauded, position, fraud[rows])
-        top = np.argsort(-highest, kind="stable")[:cards_a_day]
-        hit = top[defrauded[top]]
-        found |= set(cards[hit].tolist())
-        shares.append(len(hit) / cards_a_day)
-    return float(np.mean(shares)) if shares else math.nan

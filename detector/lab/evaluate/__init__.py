@@ -1,0 +1,1 @@
+"""`detector lab evaluate`: models side by side on one file, under one protocol."""
