@@ -19,7 +19,7 @@ from detector.lab import artifacts
 from tests.streams import CARD_ONLY, SMALL, seeded_codes, stream
 
 FEATURES = tuple(feature.name for feature in CARD_ONLY.features)
-SUPERVISED = ("logistic regression", "random forest", "boosted", "xgboost")
+SUPERVISED = ("logistic regression", "random forest", "xgboost")
 UNSUPERVISED = ("forest", "clusters", "neighbours", "outlier factor", "autoencoder", "z-score", "beyond")
 
 
@@ -35,7 +35,7 @@ def learned() -> tuple[np.ndarray, np.ndarray]:
 def pipeline(name: str) -> tuple[Any, str]:
     """(unfitted pipeline, how it is asked)."""
     from sklearn.cluster import KMeans
-    from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
+    from sklearn.ensemble import IsolationForest, RandomForestClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
@@ -52,7 +52,6 @@ def pipeline(name: str) -> tuple[Any, str]:
     models: dict[str, tuple[Any, str]] = {
         "logistic regression": (LogisticRegression(max_iter=300), "probability"),
         "random forest": (RandomForestClassifier(n_estimators=12, random_state=1, n_jobs=2), "probability"),
-        "boosted": (HistGradientBoostingClassifier(max_iter=10, random_state=1), "probability"),
         "xgboost": (XGBClassifier(n_estimators=12, max_depth=3, random_state=1, n_jobs=1), "probability"),
         "forest": (IsolationForest(n_estimators=12, random_state=1), "outlier"),
         "clusters": (KMeans(n_clusters=4, n_init=1, random_state=1), "centre"),

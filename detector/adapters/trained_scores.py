@@ -24,18 +24,13 @@ KNOWN_TYPES = frozenset(
         *("sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree"),
         "sklearn.metrics._dist_metrics.EuclideanDistance64",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     }
 )
 """Types that skops does not trust by itself, and that our models hold."""
 
 # Classes that give a row the same bits in any company, proven by a test.
-IN_ANY_COMPANY = frozenset(
-    {
-        *("RandomForestClassifier", "ExtraTreesClassifier", "GradientBoostingClassifier"),
-        *("HistGradientBoostingClassifier", "IsolationForest"),
-    }
-)
+FORESTS = frozenset({"RandomForestClassifier", "ExtraTreesClassifier"})
+IN_ANY_COMPANY = FORESTS | {"IsolationForest"}
 
 
 def scorer(artifact: Artifact) -> Scorer:
@@ -158,7 +153,22 @@ def _probability(pipeline: Any) -> Scorer:
     if type(model).__name__ == "LogisticRegression":
         weight, bias = np.asarray(model.coef_[0], np.float64), float(model.intercept_[0])
         return lambda rows: 1.0 / (1.0 + np.exp(-np.clip(_weighted(prepare(rows), weight, bias), -700.0, 700.0)))
+    if type(model).__name__ in FORESTS:
+        return _asked(prepare, _mean_of(model.estimators_), together)
     return _asked(prepare, lambda z: model.predict_proba(z)[:, 1], together)
+
+
+def _mean_of(estimators: Any) -> Scorer:
+    """The trees' mean probability, tree by tree: what the forest says, without the 10 ms that asking it costs."""
+    trees = [_sound(estimator.tree_) for estimator in estimators]
+
+    def mean(z: Floats) -> Floats:
+        inputs, total = z.astype(np.float32), np.zeros(len(z))
+        for tree in trees:
+            total += tree.predict(inputs)[:, 1]
+        return total / len(trees)
+
+    return mean
 
 
 def _weighted(z: Floats, weight: Floats, bias: float) -> Floats:
@@ -169,9 +179,58 @@ def _weighted(z: Floats, weight: Floats, bias: float) -> Floats:
     return total
 
 
+def _sound(tree: Any) -> Any:
+    """The tree, no walk through which leaves its arrays. Raises TrainedError: a file may hold any numbers."""
+    node = np.arange(tree.node_count)
+    inner = tree.children_left >= 0
+    for children in (tree.children_left, tree.children_right):
+        if not ((children == -1) & ~inner | (children > node) & (children < tree.node_count) & inner).all():
+            raise TrainedError("expected trees whose nodes follow their parents, found others: the file is damaged")
+    if not ((tree.feature[inner] >= 0) & (tree.feature[inner] < tree.n_features)).all():
+        raise TrainedError("expected trees that cut along known features, found others: the file is damaged")
+    return tree
+
+
 def _outlier(pipeline: Any) -> Scorer:
     prepare, model, together = _model_of(pipeline)
+    if type(model).__name__ == "IsolationForest":
+        return _asked(prepare, _shortness(model), together)
     return _asked(prepare, lambda z: -model.score_samples(z), together)
+
+
+def _shortness(model: Any) -> Scorer:
+    """How short the paths to a row are, 0 to 1: an isolation forest's score (Liu, Ting, Zhou, 2008), tree by tree."""
+    trees = [
+        (_sound(one.tree_), columns) for one, columns in zip(model.estimators_, model.estimators_features_, strict=True)
+    ]
+    lengths = [_path_lengths(tree) for tree, _ in trees]
+    usual = len(trees) * float(_expected_path(np.array([model.max_samples_]))[0])
+
+    def shortness(z: Floats) -> Floats:
+        inputs, total = z.astype(np.float32), np.zeros(len(z))
+        for (tree, columns), length in zip(trees, lengths, strict=True):
+            total += length[tree.apply(np.ascontiguousarray(inputs[:, columns]))]
+        score: Floats = np.exp2(-total / usual) if usual else np.ones(len(z))
+        return score
+
+    return shortness
+
+
+def _path_lengths(tree: Any) -> Floats:
+    """Of each node: the cuts above it, and those that its rows would further need."""
+    depth = np.zeros(tree.node_count)
+    for node in range(tree.node_count):  # children come after their parents
+        for child in (tree.children_left[node], tree.children_right[node]):
+            if child >= 0:
+                depth[child] = depth[node] + 1.0
+    return depth + _expected_path(tree.n_node_samples)
+
+
+def _expected_path(rows: Any) -> Floats:
+    """Mean cuts that set one of so many rows apart."""
+    count = np.maximum(np.asarray(rows, np.float64), 2.0)
+    length: Floats = 2.0 * (np.log(count - 1.0) + np.euler_gamma) - 2.0 * (count - 1.0) / count
+    return np.where(np.asarray(rows) <= 1, 0.0, np.where(np.asarray(rows) == 2, 1.0, length))
 
 
 def _centre(pipeline: Any) -> Scorer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from detector.adapters import tracker, trained
 from detector.adapters.trained import Trained, TrainedMember
 from detector.adapters.trained_file import CARD, TrainedError, read
+from detector.adapters.trained_scores import _sound
 from detector.cli import cli
 from detector.codec.encode import member_names
 from detector.codec.snapshot import SnapshotError, restore
@@ -252,6 +254,18 @@ def test_unknown_types_inside_the_file_are_refused_and_never_made(tmp_path: Path
         changed(tmp_path, sha256=hashlib.sha256(content).hexdigest())
         with pytest.raises(TrainedError, match=reason):
             trained.declare(str(tmp_path))
+
+
+def test_trees_that_lead_out_of_their_arrays_are_refused() -> None:
+    tree = SimpleNamespace(
+        node_count=3, n_features=2, feature=np.array([1, -2, -2]), children_left=np.array([1, -1, -1]),
+        children_right=np.array([2, -1, -1]),
+    )  # fmt: skip
+    assert _sound(tree) is tree
+    for name, values in (("children_right", [3, -1, -1]), ("children_left", [0, -1, -1]), ("feature", [2, -2, -2])):
+        damaged = SimpleNamespace(**vars(tree) | {name: np.array(values)})
+        with pytest.raises(TrainedError, match="the file is damaged"):
+            _sound(damaged)
 
 
 def test_a_model_that_does_not_fit_the_features_is_refused_with_what_differs(folder: Path) -> None:
