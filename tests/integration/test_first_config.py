@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.lab.explore.survey import survey
 from detector.lab.roles import guess
 from detector.lab.tables import open_table
 from tests.integration import live
@@ -17,13 +18,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_first_config(kafka: str, topic_names: dict[str, str], tmp_path: Path) -> None:
-    file, out, log = needs("bank_transactions.csv"), tmp_path / "out", tmp_path / "log"
-    subprocess.run(
-        [sys.executable, "-m", "detector", "lab", "explore", str(file), "--output", str(out)], cwd=live.ROOT, check=True
-    )
-    config = out / "detector.toml"
+    file, config, log = needs("bank_transactions.csv"), tmp_path / "detector.toml", tmp_path / "log"
     table = open_table(file)
-    assert guess(table).card == "AccountID"
+    config.write_text(survey(table, guess(table), 3.0, 1.5).roles.toml())
 
     target = ["--bootstrap-servers", kafka, "--topic", topic_names["transactions"], "--partitions", "1", "--quiet"]
     replay = [sys.executable, "-m", "producers", "replay", str(file), "--config", str(config)]

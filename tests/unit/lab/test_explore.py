@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from detector.cli import cli
+from detector.lab import report
 from detector.lab.explore.clock import WIDTHS_MS, Clock
 from detector.lab.explore.entities import Entities
 from detector.lab.explore.findings import duration, findings
@@ -31,6 +32,12 @@ from detector.lab.tables import open_table
 from tests.quality.data import needs
 
 CARD = "4111111111111111"
+
+
+@pytest.fixture(autouse=True)
+def _coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they show is looked at by people; here they need only be drawn."""
+    monkeypatch.setattr(report, "DPI", 40)
 
 
 def told(folder: Path) -> dict[str, Any]:
@@ -55,8 +62,10 @@ def command(*arguments: str) -> Result:
 
 
 def test_bank_transactions(tmp_path: Path) -> None:
-    folder = run(needs("bank_transactions.csv"), tmp_path / "out")
+    path = needs("bank_transactions.csv")
+    folder = run(path, tmp_path / "out")
     figures = told(folder)
+    assert (folder / "detector.toml").read_text() == surveyed(path).roles.toml()
     assert figures["rows"] == 2_512
     assert figures["numbers"]["TransactionAmount"]["greatest"] == 1_919.11
     assert figures["entities"]["card"]["count"] == 495
