@@ -95,9 +95,12 @@ def build(
     *,
     rows: int | None = None,
     label_delay_ms: int | None = None,
+    arrivals: Arrivals | None = None,
     progress: Progress | None = None,
 ) -> Matrix:
     """The first `rows` of the file (all by default). With `label_delay_ms` and a label, label features are among them.
+
+    `arrivals` of the table, where they were looked at before.
 
     Raises InputStopped: no label column of that name, no row accepted; NotConfigured: the label among the inputs.
     """
@@ -113,7 +116,7 @@ def build(
     if label_path is not None:
         paths["label"] = label_path
     members = Members(paths)
-    arrivals = Arrivals(table, settings, rows)
+    arrivals = arrivals or Arrivals(table, settings, rows)
     compile_kernels(fold.spec, progress)
     parts = [_part(fold, members, len(names), batch) for batch in arrivals.batches(BATCH_ROWS)]
     matrix = _joined(fold, parts, names)

@@ -61,16 +61,18 @@ def run(
     *,
     rows: int | None = None,
     label_delay_ms: int | None = None,
+    arrivals: Arrivals | None = None,
     seen: Callable[[int], None] | None = None,
     progress: Progress | None = None,
 ) -> Prequential:
     """Decide the first `rows` of the table (all by default); `seen` is told how many were decided.
 
-    With `label_delay_ms` and a label, labels are learned. Raises as `matrix.build`.
+    With `label_delay_ms` and a label, labels are learned; `arrivals` of the table, where they were looked at before.
+    Raises as `matrix.build`.
     """
     check_label(table, settings, roles.label)
     path = None if roles.label is None else table.path_of(roles.label)
-    arrivals = Arrivals(table, settings, rows)
+    arrivals = arrivals or Arrivals(table, settings, rows)
     taken = _Pass(settings, path, label_delay_ms)
     compile_kernels(taken.fold.spec, progress)
     for batch in arrivals.batches(BATCH_ROWS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from schemas.times import rfc3339_text
 TOP_ROWS, TOP_ROWS_SHOWN = 200, 20
 REASONS_MAX, RARITY_MAX = 3, 0.02
 SAMPLE_ROWS = 20_000
+CURVES_MAX = 8
 QUALITY = {
     "average_precision": "average precision", "roc_auc": "ROC AUC", "precision": "precision", "recall": "recall",
     "f1": "F1", "accuracy": "accuracy", "card_precision": "cards@{k}", "cost": "cost",
@@ -63,6 +64,8 @@ def protocol(done: Evaluation) -> list[str]:
     ]
     lines = [*periods, f"Every model flags {done.threshold}."]
     if done.labelled:
+        hours = done.label_delay_ms / 3_600_000
+        lines.append(f"A label is known {told(hours)} hours after its row, and learned from then on.")
         lines.append(
             f"Cost is the amounts of frauds not flagged, and {told(done.asked.alert_cost)} for each row flagged; "
             f"flagging nothing would cost {told(_nothing_done(done))}."
@@ -141,23 +144,24 @@ def _models(report: Report, done: Evaluation, results: Sequence[Result]) -> None
     names = {key: name.format(k=done.asked.cards_a_day) for key, name in QUALITY.items()} if done.labelled else {}
     if names and not any(math.isfinite(result.figures["card_precision"]) for result in results):
         del names["card_precision"]
-    columns = ["model", "kind", *names.values(), "fit s", "ask s", "peak MB", "learned rows"]
-    rows = [
+    if names:
+        rows = [[result.name, *(_rounded(key, result.figures[key]) for key in names)] for result in results]
+        report.table("models", ["model", *names.values()], rows, _about_table(done, names))
+    costs = [
         [
             result.name,
             result.kind,
-            *(_rounded(key, result.figures[key]) for key in names),
             *(_seconds(value) for value in (result.fit_s, result.score_s)),
             round(result.peak_mb) or None,
             result.learned or None,
         ]
         for result in results
     ]
-    caption = (
+    report.table(
+        "costs", ["model", "kind", "fit s", "ask s", "peak MB", "learned rows"], costs,
         "Seconds over all periods; peak memory is that of the whole process. The detector's own models are asked in "
-        "one pass with it: their time is in its row."
-    )
-    report.table("models", columns, rows, caption)
+        "one pass with it: their time is in its row.",
+    )  # fmt: skip
     if done.labelled and len(done.folds) > 1:
         by_fold = [
             [result.name, fold.name, _rounded("", one["average_precision"]), _rounded("", one["roc_auc"])]
@@ -167,16 +171,26 @@ def _models(report: Report, done: Evaluation, results: Sequence[Result]) -> None
         report.csv("periods", ["model", "period", "average precision", "ROC AUC"], by_fold)
 
 
+def _about_table(done: Evaluation, names: Mapping[str, str]) -> str:
+    cards = f" Cards@{done.asked.cards_a_day}: the share of frauds among each day's highest cards."
+    return (
+        f"Precision, recall, F1, accuracy and cost are those of flagging {done.threshold}."
+        f"{cards if 'card_precision' in names else ''} Figures of each period are in periods.csv."
+    )
+
+
 def _curves(report: Report, done: Evaluation, results: Sequence[Result]) -> None:
-    report.section("Curves")
+    drawn = _drawn(results)
+    left_out = f" Drawn are the best {len(drawn)} of {len(results)} models." if len(drawn) < len(results) else ""
+    report.section("Curves", left_out.strip())
     with plots():
         report.figure(
-            "curves", pictures.curves(done, results),
+            "curves", pictures.curves(done, drawn),
             "Where frauds are rare the right-hand picture tells more: how many of the flagged rows are fraud while "
             "more and more frauds are caught.",
         )  # fmt: skip
         report.figure(
-            "gains", pictures.gains(done, results),
+            "gains", pictures.gains(done, drawn),
             "Left: frauds caught by the share of rows that people look at. Right: what that leaves to pay; the lowest "
             "point of a curve is the number of alerts that pays best, red is the cost of looking at none.",
         )  # fmt: skip
@@ -184,12 +198,19 @@ def _curves(report: Report, done: Evaluation, results: Sequence[Result]) -> None
             "confusion", pictures.confusions(results),
             f"Frauds above, genuine rows below, when each model flags {done.threshold}. Shade: the share of the row.",
         )  # fmt: skip
-        if any(result.probability is not None for result in results):
+        if any(result.probability is not None for result in drawn):
             report.figure(
-                "calibration", pictures.calibrations(done, results),
+                "calibration", pictures.calibrations(done, drawn),
                 "Models whose scores are probabilities. On the line, what is told is what happens; below it, frauds "
                 "are told too often. SMOTE and few frauds push models off the line.",
             )  # fmt: skip
+
+
+def _drawn(results: Sequence[Result]) -> list[Result]:
+    """The best, always with the detector and the risk score: no more than there are colours."""
+    always = [result for result in results if result.name in (DETECTOR, RISK_SCORE)]
+    best = [result for result in results if result not in always][: CURVES_MAX - len(always)]
+    return [result for result in results if result in always or result in best]
 
 
 def _risk_score(report: Report, done: Evaluation) -> None:
@@ -324,7 +345,7 @@ def _share(share: float) -> str:
 def _rounded(key: str, value: float) -> float | None:
     if not math.isfinite(value):
         return None
-    return round(value) if key == "cost" else round(value, 4)
+    return round(value) if key == "cost" else round(value, 3)
 
 
 def _seconds(value: float) -> float | None:

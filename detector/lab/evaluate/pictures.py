@@ -122,16 +122,18 @@ def calibrations(done: Evaluation, results: Sequence[Result]) -> Figure:
 
     figure, panel = plt.subplots(figsize=(0.62 * WIDTH, 4.6))
     known, fraud = done.known, done.fraud[done.known]
-    least = 0.3 / len(fraud)
-    panel.plot([least, 1], [least, 1], color=GRID)
+    least = 1 / len(fraud)
+    panel.plot([0, 1], [0, 1], color=GRID)
     for result, (colour, dash) in zip(results, colours(results).values(), strict=True):
         if result.probability is None:
             continue
         groups = figures.calibration(fraud, result.probability[known])
-        told, found = (np.array([max(least, group[side]) for group in groups]) for side in (0, 1))
+        told, found = (np.array([group[side] for group in groups]) for side in (0, 1))
         panel.plot(told, found, "o", linestyle=dash, color=colour, markersize=4, label=_plain(result.name))
-    panel.set_xscale("log")
-    panel.set_yscale("log")
+    panel.set_xscale("symlog", linthresh=least)
+    panel.set_yscale("symlog", linthresh=least)
+    panel.set_xlim(0, 1.1)
+    panel.set_ylim(0, 1.1)
     panel.set_xlabel("mean probability told")
     panel.set_ylabel("share of frauds found")
     panel.legend()

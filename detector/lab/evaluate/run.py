@@ -68,6 +68,7 @@ class _Run:
         self._stratified = asked.stratified or self._timeless
         if self._timeless and not asked.stratified:
             self.choices.append("no event time: folds are stratified, not split by time")
+        self._arrivals = Arrivals(table, settings, asked.rows)
         self._delay_ms = self._label_delay()
 
     def whole(self) -> Evaluation:
@@ -106,7 +107,7 @@ class _Run:
         asked = self._asked.label_delay_ms
         if asked is not None or self._roles.label is None:
             return asked or 0
-        span_ms = Arrivals(self._table, self._settings, self._asked.rows).span_ms
+        span_ms = self._arrivals.span_ms
         if span_ms is None:
             return DELAY_MS_MAX
         delay_ms = min(DELAY_MS_MAX, int(DELAY_SHARE * span_ms))
@@ -122,7 +123,7 @@ class _Run:
         self._step("the detector, row by row")
         with Meter() as meter:
             found = prequential.run(
-                self._table, self._settings, self._roles, rows=self._asked.rows, label_delay_ms=self._delay_ms,
+                self._table, self._settings, self._roles, arrivals=self._arrivals, label_delay_ms=self._delay_ms,
                 seen=self._seen,
             )  # fmt: skip
         return found, meter
@@ -131,7 +132,7 @@ class _Run:
         self._step("features")
         # Folds that are no periods mix before and after: features of labels would tell what is to be told.
         delay_ms = None if self._stratified or self._roles.label is None else self._delay_ms
-        return matrix.build(self._table, self._settings, self._roles, rows=self._asked.rows, label_delay_ms=delay_ms)
+        return matrix.build(self._table, self._settings, self._roles, arrivals=self._arrivals, label_delay_ms=delay_ms)
 
     def _folds(self, rows: splits.Rows) -> list[Fold]:
         if self._stratified:
@@ -294,7 +295,7 @@ class _Run:
             runs.append(
                 prequential.run(
                     self._table, self._settings.model_copy(update={"models": models}), self._roles,
-                    rows=self._asked.rows, label_delay_ms=self._delay_ms,
+                    arrivals=self._arrivals, label_delay_ms=self._delay_ms,
                 ).scores
             )  # fmt: skip
         for result in done.results:
