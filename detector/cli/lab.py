@@ -103,7 +103,7 @@ def explain(
 @click.option("--to", "last", callback=as_day, metavar="DAY", help="Last day to report, included.")
 @click.option("--labels", "labels_file", type=existing_file,
               help="File with transaction_id, is_fraud (or --labels-column), maybe event_time: the truth.")  # fmt: skip
-@click.option("--labels-column", help="Column with the truth (1 or true: fraud).")
+@click.option("--labels-column", "--label", "labels_column", help="Column with the truth (1 or true: fraud).")
 @click.option("--label-delay", callback=as_duration_ms, metavar="7d",
               help="Where labels.enabled is set: learn each label so long after its transaction.")  # fmt: skip
 @click.option("--label-interval", callback=as_duration_ms, default="15m", show_default=True,

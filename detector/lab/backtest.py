@@ -179,11 +179,15 @@ class Truth:
 
 @dataclass(slots=True)
 class Backtest:
-    """What came out: one account a configuration, the new one first, and the alerts in which they differ."""
+    """What came out: one account a configuration, the new one first, and the alerts in which they differ.
+
+    `rows` read; `measured`: whether there were labels to measure by.
+    """
 
     accounts: list[Account]
     changes: Changes
     rows: int
+    measured: bool = False
 
     def figures(self) -> dict[str, Any]:
         """For figures.json."""
@@ -237,7 +241,7 @@ def run(
             window.end()
     if not any(account.days for account in accounts):
         raise InputStopped(f"{source.name}: expected rows in the days asked for, found none among {rows:,}")
-    return Backtest(accounts, changes, rows)
+    return Backtest(accounts, changes, rows, labels is not None)
 
 
 def _past(newest_day: NDArray[np.int64], days: Days) -> bool:

@@ -36,7 +36,7 @@ def write(report: Report, done: Backtest, introduction: Sequence[str]) -> list[s
     first = done.accounts[0]
     figures = first.figures()
     report.tiles(_tiles(figures))
-    report.text(*introduction)
+    report.text(*introduction, *(line for line in summary(done) if line.startswith("no row of these days")))
     report.table("summary", *_summary_table(done.accounts), "Money is that of the labelled rows, added up as it is.")
     report.section(
         "Day by day", "Days are event-time days (UTC) of the stream: a late row counts where it was decided."
@@ -65,6 +65,8 @@ def summary(done: Backtest) -> list[str]:
             lines.append(_truth_line(account.name, figures))
         elif figures["labelled"]:
             lines.append(f"{account.name}: no fraud among {figures['labelled']:,} labelled rows")
+    if done.measured and not any(account.figures()["labelled"] for account in done.accounts):
+        lines.append("no row of these days has a label: check the column's or the file's name, and the days")
     if len(done.accounts) > 1:
         told_of = done.changes.figures()
         counts = ", ".join(f"{int(one['alerts']):,} {kind}" for kind, one in told_of.items())

@@ -27,8 +27,10 @@ def commands(rows: Path, folder: Path) -> dict[str, list[str]]:
     labels = str(rows.with_suffix(".labels.jsonl"))
     current = folder / "current.toml"
     current.write_text("[decision]\nalerts_per_day = 50\n")
+    streaming = ["--config", str(current), "--model", "streaming", "--no-tracking"]
     found = {
         "explore": ["explore", str(rows)],
+        "evaluate": ["evaluate", str(rows), *streaming],
         "backtest": ["backtest", str(rows), "--labels", labels],
         "backtest_against": ["backtest", str(rows), "--labels", labels, "--against", str(current)],
     }

@@ -247,7 +247,7 @@ def test_the_command_leaves_a_report(tmp_path: Path, source: Path) -> None:
     new.write_text(CONFIG.replace("alerts_per_day = 20", "alerts_per_day = 30"))
     current = tmp_path / "detector.toml"
     done = command(
-        source, "--config", new, "--against", current, "--labels-column", "fraud", "--from", "2025-01-02", "--to",
+        source, "--config", new, "--against", current, "--label", "fraud", "--from", "2025-01-02", "--to",
         "2025-01-03", "--show", "3", "--output", output,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -275,6 +275,14 @@ def test_the_command_leaves_a_report(tmp_path: Path, source: Path) -> None:
     assert f"The first 3 of {len(gained):,}" in page
     assert "records before the first day shown warmed the state up" in page
     assert "alerts of new against current: " in done.stdout
+
+
+def test_labels_that_are_nowhere_are_told(tmp_path: Path, source: Path) -> None:
+    settings(tmp_path)
+    done = command(source, "--config", tmp_path / "detector.toml", "--label", "froud", "--output", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    assert "no row of these days has a label" in done.stdout
+    assert "no row of these days has a label" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_a_table_of_any_dialect_decides_alike(tmp_path: Path, source: Path, rows: list[dict[str, Any]]) -> None:
