@@ -1,6 +1,6 @@
 """Seconds and peak memory of a piece of work.
 
-Memory is the most that the whole process held while the work ran, as Linux counts it; elsewhere the most it ever held.
+Memory is the most that the whole process held, on Linux where it is asked for while the work ran, else up to its end.
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ _RESET_PEAK = "5"
 
 
 class Meter:
-    """A context manager; `seconds` and `peak_mb` are there at its end."""
+    """A context manager; `seconds` and `peak_mb` are there at its end.
+
+    `anew`: what the process held before does not count. That takes it from who measures the whole process, too.
+    """
 
     seconds = 0.0
     peak_mb = 0.0
 
+    def __init__(self, anew: bool = False) -> None:
+        self._anew = anew
+
     def __enter__(self) -> Self:
-        with suppress(OSError):  # not Linux, or not allowed: the peak is that of the process so far
-            _CLEAR.write_text(_RESET_PEAK)
+        if self._anew:
+            with suppress(OSError):  # not Linux, or not allowed: the peak is that of the process so far
+                _CLEAR.write_text(_RESET_PEAK)
         self._began_s = time.perf_counter()
         return self
 

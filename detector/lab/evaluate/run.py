@@ -168,9 +168,9 @@ class _Run:
         for fold in folds:
             self._step(f"{model.name}, {fold.name}")
             model.build(self._asked.seed)  # imports its packages, which is no part of its time
-            with Meter() as fitting:
+            with Meter(anew=True) as fitting:
                 built, result.learned, result.learnable = self._fitted(model, read, fold.train, self._asked.seed)
-            with Meter() as scoring:
+            with Meter(anew=True) as scoring:
                 score = built.score(model.rows_of(read, fold.test))
             result.fit_s += fitting.seconds
             result.score_s += scoring.seconds
@@ -229,7 +229,7 @@ class _Run:
             np.concatenate([figures.ranks(part) for part in parts]),
             np.concatenate(parts) if learned else None,
         )  # fmt: skip
-        result.fit_s, result.peak_mb = meter.seconds, meter.peak_mb
+        result.fit_s, result.peak_mb = meter.seconds, meter.peak_mb if models else 0.0
         done.results.append(result)
 
     def _weights(self, done: Evaluation, models: Sequence[Model], fold: Fold) -> risk_score.Combination:
