@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,7 @@ class Lstm:
 
     def score(self, windows: Windows) -> Floats:
         """Mean squared error of each window's last row (n,)."""
-        import jax
-
-        given, ask = self._given(windows), jax.jit(errors)
+        given, ask = self._given(windows), asker()
         score = np.empty(len(windows))
         for at in range(0, len(windows), SCORED_ROWS):
             index = windows.index[at : at + SCORED_ROWS]
@@ -130,6 +129,16 @@ def errors(weights: dict[str, Any], rows: Any, there: Any) -> Any:
     return jnp.square(told @ weights["back"] + weights["back_bias"] - rows[:, -1]).mean(axis=1)
 
 
+@cache
+def asker() -> Callable[..., Any]:
+    """`errors`, compiled once for each shape."""
+    import jax
+
+    compiled: Callable[..., Any] = jax.jit(errors)
+    return compiled
+
+
+@cache
 def updater(rate: float) -> Callable[..., Any]:
     """One step of Adam down the mean error of a batch, compiled."""
     import jax
@@ -148,4 +157,5 @@ def updater(rate: float) -> Callable[..., Any]:
 
         return jax.tree.map(moved, weights, first, second), (first, second)
 
-    return jax.jit(update)
+    compiled: Callable[..., Any] = jax.jit(update)
+    return compiled
