@@ -9,13 +9,11 @@ import numpy as np
 from detector.lab.explore import behaviour, pictures
 from detector.lab.explore.findings import duration, findings, strongest, telling
 from detector.lab.explore.pictures import there
-from detector.lab.explore.samples import hashes
-from detector.lab.explore.survey import ENTITY_ROLES, QUANTILES, SAMPLE_ROWS, Survey
+from detector.lab.explore.survey import BUSIEST, ENTITY_ROLES, QUANTILES, SAMPLE_ROWS, Survey
 from detector.lab.report import Report, plots
-from detector.lab.tables import as_text
 from schemas.times import rfc3339_text
 
-PAIRS, TELLING, CATEGORIES, BUSIEST = 6, 6, 9, 20
+PAIRS, TELLING, CATEGORIES = 6, 6, 9
 HEAT_MAP_COLUMNS_MAX = 32
 FEW_VALUES = 2
 
@@ -291,8 +289,6 @@ def _entities(report: Report, found: Survey) -> None:
 
 def _busiest(report: Report, found: Survey, role: str) -> None:
     entities = found.entities[role]
-    column = found.sample.column(getattr(found.roles, role))
-    names = dict(zip(hashes(column).tolist(), as_text(column.combine_chunks()).to_pylist(), strict=True))
     order = np.lexsort((entities.hash, -entities.rows))[:BUSIEST]
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = entities.amount / entities.priced
@@ -300,7 +296,7 @@ def _busiest(report: Report, found: Survey, role: str) -> None:
     columns = [role, "rows"] + ["frauds"] * (found.roles.label is not None) + ["mean amount", "highest"]
     rows: list[list[Any]] = []
     for one in order.tolist():
-        row = [names.get(int(entities.hash[one]), "not in the sample"), int(entities.rows[one])]
+        row: list[Any] = [found.names[role].get(int(entities.hash[one])), int(entities.rows[one])]
         row += [int(entities.frauds[one])] if found.roles.label is not None else []
         row += [
             float(mean[one]) if entities.priced[one] else None,

@@ -31,7 +31,7 @@ CHUNK_ROWS = 65_536
 SAMPLE_ROWS = 65_536
 FRAUDS_MAX = 20_000
 REPEATS_SHOWN = 200
-EXAMPLES, EXAMPLE_ROWS_MAX = 8, 4_000
+BUSIEST, EXAMPLES, EXAMPLE_ROWS_MIN, EXAMPLE_ROWS_MAX = 20, 8, 5, 4_000
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 ID_ROLES = ("transaction_id", "card", "customer", "merchant", "terminal", "device", "ip", "mcc")
 PLACE_ROLES = ("merchant", "terminal", "country", "device", "ip")
@@ -45,7 +45,8 @@ class Survey:
 
     `sample`, its `values` (rows, f) and `sample_row`; `frauds`, rows that are labelled fraud, and their values;
     `quantiles` (len(QUANTILES), f); `repeats`: what → (rows that repeat, distinct, examples); `truth`: rows that are
-    genuine, fraud, unlabelled; `examples`: entity → (ms, amount, fraud) of a few owners' rows.
+    genuine, fraud, unlabelled; `names`: role → hash → name of the busiest entities;
+    `examples`: name → (ms, amount, fraud) of a few owners' rows.
     """
 
     table: Table
@@ -66,6 +67,7 @@ class Survey:
     fraud_values: Floats = field(default_factory=lambda: np.empty((0, 0)))
     quantiles: Floats = field(default_factory=lambda: np.empty((0, 0)))
     outliers: Outliers | None = None
+    names: dict[str, dict[int, str]] = field(default_factory=dict)
     examples: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
@@ -209,61 +211,94 @@ class _First:
 
 
 def _second(found: Survey, k: float, fence: float, told: Callable[[int], None]) -> None:
-    roles, moments = found.roles, found.moments
+    roles, moments, count = found.roles, found.moments, len(found.numbers)
     quartiles = found.quantiles[[QUANTILES.index(0.25), QUANTILES.index(0.75)]]
-    count = len(found.numbers)
     both = rules(moments.mean[:count], moments.deviation[:count], quartiles[0], quartiles[1], k, fence)
     found.outliers = Outliers(both, count)
-    owner: str | None = getattr(roles, found.owner) if found.owner and roles.event_time and roles.amount else None
-    chosen = _chosen(found) if owner else {}
-    wanted = [
-        *found.numbers,
-        roles.transaction_id,
-        roles.label,
-        owner,
-        roles.event_time if owner else None,
-        roles.amount,
-    ]
-    rows: dict[str, list[Floats]] = {name: [] for name in chosen.values()}
+    names, examples = _Names(found), _Examples(found)
+    wanted = [*found.numbers, roles.transaction_id, roles.label, *names.columns.values(), *examples.columns]
     done = 0
     for chunk in found.table.chunks(CHUNK_ROWS, [name for name in dict.fromkeys(wanted) if name is not None]):
         fraud = roles.truths(chunk) == 1 if roles.label else np.zeros(chunk.num_rows, np.bool_)
         ids = as_text(chunk.column(roles.transaction_id).combine_chunks()) if roles.transaction_id else None
         found.outliers.add(matrix(chunk, found.numbers), done, fraud, _naming(ids))
-        if owner is not None and chosen:
-            _collect(rows, chosen, chunk, owner, roles, fraud)
+        names.add(chunk)
+        examples.add(chunk, fraud)
         done += chunk.num_rows
         told(done)
-    found.examples = {name: np.concatenate(parts)[:EXAMPLE_ROWS_MAX] for name, parts in rows.items() if parts}
+    found.names = names.found
+    found.examples = examples.finish(names.found)
 
 
 def _naming(ids: pa.Array | None) -> Callable[[int], str]:
     return lambda row: (ids[row].as_py() or "") if ids is not None else ""
 
 
-def _chosen(found: Survey) -> dict[int, str]:
-    """Hash → name of a few owners: half of them the busiest, the others from the middle of those with some rows."""
-    assert found.owner is not None, "asked for where there is an owner"
-    entities = found.entities[found.owner]
-    column = found.sample.column(getattr(found.roles, found.owner))
-    names = dict(zip(hashes(column).tolist(), as_text(column.combine_chunks()).to_pylist(), strict=True))
+class _Names:
+    """What the busiest entities of each kind are called: `found[role]` hash → name."""
+
+    def __init__(self, found: Survey) -> None:
+        self.columns = {role: getattr(found.roles, role) for role in found.entities}
+        self.found: dict[str, dict[int, str]] = {role: {} for role in found.entities}
+        self._lack = {role: set(busiest(entities) | _middle(entities)) for role, entities in found.entities.items()}
+        self.add(found.sample)
+        self.columns = {role: column for role, column in self.columns.items() if self._lack[role]}
+
+    def add(self, chunk: pa.Table) -> None:
+        """Names that are still not known and stand in these rows."""
+        for role, column in self.columns.items():
+            if not self._lack[role]:
+                continue
+            keys = hashes(chunk.column(column))
+            rows = np.flatnonzero(np.isin(keys, np.array(list(self._lack[role]), np.uint64)))
+            texts = as_text(chunk.column(column).combine_chunks().take(rows)).to_pylist()
+            self.found[role] |= dict(zip(keys[rows].tolist(), texts, strict=True))
+            self._lack[role] -= self.found[role].keys()
+
+
+class _Examples:
+    """All rows of a few owners: half of them the busiest, the others from the middle."""
+
+    def __init__(self, found: Survey) -> None:
+        roles, self._roles = found.roles, found.roles
+        self._column: str | None = getattr(roles, found.owner) if found.owner else None
+        self._role = found.owner or ""
+        self._rows: dict[int, list[Floats]] = {}
+        if self._column is not None and roles.event_time and roles.amount:
+            entities = found.entities[self._role]
+            first = list(busiest(entities))[: EXAMPLES // 2]
+            self._rows = {key: [] for key in (*first, *_middle(entities))}
+        self.columns = [self._column, roles.event_time, roles.amount] if self._rows else []
+
+    def add(self, chunk: pa.Table, fraud: NDArray[np.bool_]) -> None:
+        """The next rows."""
+        if self._column is None or not self._rows:
+            return
+        keys = hashes(chunk.column(self._column))
+        some = np.flatnonzero(np.isin(keys, np.array(list(self._rows), np.uint64)))
+        if not len(some):
+            return
+        time_ms, there = self._roles.times(chunk)
+        amount = amounts(chunk, self._roles)
+        for key, parts in self._rows.items():
+            at = some[(keys[some] == np.uint64(key)) & there[some]]
+            parts.append(np.stack([time_ms[at].astype(float), amount[at], fraud[at].astype(float)], axis=1))
+
+    def finish(self, names: dict[str, dict[int, str]]) -> dict[str, Floats]:
+        """Name → its rows, those of the busiest first."""
+        known = names.get(self._role, {})
+        rows = {known[key]: np.concatenate(parts) for key, parts in self._rows.items() if parts and key in known}
+        return {name: some[:EXAMPLE_ROWS_MAX] for name, some in rows.items() if len(some)}
+
+
+def busiest(entities: Entities) -> dict[int, None]:
+    """The hashes of the BUSIEST entities with most rows, in that order."""
+    order = np.lexsort((entities.hash, -entities.rows))[:BUSIEST]
+    return dict.fromkeys(entities.hash[order].tolist())
+
+
+def _middle(entities: Entities) -> dict[int, None]:
+    """A few from the middle of those with some rows."""
     ranked = np.lexsort((entities.hash, -entities.rows))
-    some = ranked[entities.rows[ranked] >= 5]
-    middle = some[len(some) // 2 :][: EXAMPLES // 2]
-    places = [*ranked[: EXAMPLES // 2].tolist(), *middle.tolist()]
-    return {key: names[key] for key in dict.fromkeys(int(entities.hash[place]) for place in places) if key in names}
-
-
-def _collect(
-    rows: dict[str, list[Floats]], chosen: dict[int, str], chunk: pa.Table, owner: str, roles: Roles,
-    fraud: NDArray[np.bool_],
-) -> None:  # fmt: skip
-    found = hashes(chunk.column(owner))
-    some = np.flatnonzero(np.isin(found, np.array(list(chosen), np.uint64)))
-    if not len(some):
-        return
-    time_ms, there = roles.times(chunk)
-    amount = amounts(chunk, roles)
-    for key, name in chosen.items():
-        at = some[(found[some] == np.uint64(key)) & there[some]]
-        rows[name].append(np.stack([time_ms[at].astype(float), amount[at], fraud[at].astype(float)], axis=1))
+    some = ranked[entities.rows[ranked] >= EXAMPLE_ROWS_MIN]
+    return dict.fromkeys(entities.hash[some[len(some) // 2 :][: EXAMPLES // 2]].tolist())

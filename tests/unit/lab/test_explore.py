@@ -26,7 +26,7 @@ from detector.lab.explore.findings import duration, findings
 from detector.lab.explore.numbers import Moments
 from detector.lab.explore.run import run
 from detector.lab.explore.samples import Repeats, Sample, hashes, joined
-from detector.lab.explore.survey import Survey, survey
+from detector.lab.explore.survey import BUSIEST, Survey, survey
 from detector.lab.roles import guess
 from detector.lab.tables import open_table
 from tests.quality.data import needs
@@ -225,6 +225,18 @@ def test_a_report_of_what_is_odd(tmp_path: Path, columns: dict[str, Callable[[in
 def test_a_report_of_almost_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     assert (run(tmp_path / "a.csv", tmp_path / "out") / "report.html").exists()
+
+
+def test_the_busiest_are_named_wherever_they_stand(tmp_path: Path) -> None:
+    rows = 150_000  # of which the sample holds less than half
+    card = np.arange(rows) // 3
+    card[-6:] = 7
+    path = tmp_path / "a.parquet"
+    columns = {"card_id": card, "timestamp": 1_700_000_000 + np.arange(rows), "amount": np.arange(rows) % 50 + 1.0}
+    pq.write_table(pa.table(columns), path)
+    found = surveyed(path)
+    assert len(found.names["card"]) == BUSIEST
+    assert found.examples["7"][:, 1].tolist() == columns["amount"][card == 7].tolist()
 
 
 def test_copies_are_named(tmp_path: Path) -> None:
