@@ -170,7 +170,7 @@ class ProjectionHistograms(_Streaming):
     Parameters
     ----------
     view
-        `range`: columns divided by their range; `asinh`: the asinh of robust deviations.
+        `range`: columns divided by their range; `asinh`: the asinh of robust deviations, whitened.
     projections
         Number of projections.
     width

@@ -5,7 +5,9 @@ After LODA (Pevný, *Loda: Lightweight on-line detector of anomalies*, Machine L
 read at two widths at once, the one and its double. The score is one minus a share, two to the minus *bits*: the root
 mean square over projections of minus the log of the share of rows in the row's bin. Two *views* of a row: `range`,
 columns divided by their range, which lets columns with a long tail say little; `asinh`, the asinh of (value − median) ÷
-interquartile range, which lets every column speak and its tail be seen.
+interquartile range, which lets every column speak and its tail be seen. Projections of the latter are *whitened*: their
+weights are drawn by the inverse of the covariance of their columns, so that directions in which usual rows hardly
+differ, as across columns that go together, are looked along as often as the wide ones.
 
 Counts are integers and fade by halving. What calibrates (medians, ranges, deviations) is read from the reservoir at
 pivots, at rows 64, 128, 256 … of what was learned; the histograms then start again from the reservoir's rows. Between
@@ -29,6 +31,7 @@ from detector.core.profile import bin_edges
 from detector.core.turns import FILLED, Turning, new_counter, turn
 
 BINS = 64
+RIDGE = 0.01  # of each column's variance is its own: columns that are one and the same leave a direction all the same
 LEARNED, COUNTED, CALIBRATE, COUNTER = 3, 4, 5, 6
 MEMORY_ROWS = 1 << 18
 CALIBRATION_ROWS_MAX = 1 << 18
@@ -57,7 +60,7 @@ class ProjectionForest(Turning):
         self.chosen = np.stack([random.permutation(len(columns))[:count] for _ in range(spec.projections)]).astype(
             np.int32
         )
-        self.weight = random.standard_normal(self.chosen.shape).astype(np.float32)
+        self.drawn = random.standard_normal(self.chosen.shape).astype(np.float32)
         self.shift = random.random_sample(spec.projections)
         self._edges = bin_edges()
 
@@ -65,8 +68,9 @@ class ProjectionForest(Turning):
         """The state before the first row.
 
         `center`, `unit` float64 (m,): what a value less the center is divided by. `grid` float32 (2, projections): bins
-        a unit of the projection, and the bin of zero. `reference`, `latest` int32 (projections, BINS): counts at the
-        last pivot and since. `table` float32 (projections, BINS): what a row in a bin scores.
+        a unit of the projection, and the bin of zero. `weight` float32 (projections, columns of each): the directions.
+        `reference`, `latest` int32 (projections, BINS): counts at the last pivot and since. `table` float32
+        (projections, BINS): what a row in a bin scores.
         """
         shape = (self.spec.projections, BINS)
         counter = new_counter(COUNTER, self.spec.pivot_rows)
@@ -75,6 +79,7 @@ class ProjectionForest(Turning):
             "center": np.zeros(len(self.columns)),
             "unit": np.ones(len(self.columns)),
             "grid": np.zeros((2, self.spec.projections), np.float32),
+            "weight": self.drawn.copy(),
             "reference": np.zeros(shape, np.int32),
             "latest": np.zeros(shape, np.int32),
             "table": np.zeros(shape, np.float32),
@@ -111,11 +116,11 @@ class ProjectionForest(Turning):
             return given, 0.0
         z = self.scaled(arrays, row[:, None], self.columns)
         bins = np.empty((self.spec.projections, 1), np.uint8)
-        bin_kernel(z, self.chosen, self.weight, arrays["grid"], bins)
+        bin_kernel(z, self.chosen, arrays["weight"], arrays["grid"], bins)
         bits = np.zeros(1, np.float32)
         table_kernel(bins, arrays["table"], bits)
         tables = arrays["reference"], arrays["table"]
-        usual = credit_kernel(z[:, 0], self.chosen, self.weight, bins[:, 0], *tables, given)
+        usual = credit_kernel(z[:, 0], self.chosen, arrays["weight"], bins[:, 0], *tables, given)
         base = 1.0 - float(np.exp2(-np.sqrt(usual / len(bins))))
         gain = 1.0 - float(np.exp2(-np.sqrt(float(bits[0]) / len(bins)))) - base
         return credit.shared_out(given, gain), base
@@ -124,7 +129,7 @@ class ProjectionForest(Turning):
         """The bins, uint8 (projections, n), of `values` (any, n) in the rows `columns`."""
         z = self.scaled(arrays, values, columns)
         bins = np.empty((self.spec.projections, values.shape[1]), np.uint8)
-        bin_kernel(z, self.chosen, self.weight, arrays["grid"], bins)
+        bin_kernel(z, self.chosen, arrays["weight"], arrays["grid"], bins)
         return bins
 
     def scaled(self, arrays: Arrays, values: NDArray[Any], columns: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -161,7 +166,9 @@ class ProjectionForest(Turning):
         every = np.arange(len(values))
         z = self.scaled(arrays, values, every)
         projected = np.zeros((self.spec.projections, z.shape[1]), np.float32)
-        project_kernel(z, self.chosen, self.weight, projected)
+        if self.spec.view == "asinh":
+            whiten_kernel(z, self.chosen, self.drawn, arrays["weight"])
+        project_kernel(z, self.chosen, arrays["weight"], projected)
         deviation = np.array([spread(line) for line in projected]) * DEVIATION
         grid = arrays["grid"]
         grid[0] = 1.0 / (self.spec.width * deviation)
@@ -189,7 +196,8 @@ class ProjectionForest(Turning):
 
         Raises ValueError where they share none: bins of other widths cannot be added.
         """
-        if any(not np.array_equal(one[name], other[name]) for name in ("grid", "center", "unit", "reference")):
+        shared = ("grid", "weight", "center", "unit", "reference")
+        if any(not np.array_equal(one[name], other[name]) for name in shared):
             raise ValueError(f"{self.name}: expected one calibration, found two; pivot both alike first")
         merged = {name: array.copy() for name, array in one.items()}
         merged["latest"] += other["latest"]
@@ -236,6 +244,45 @@ def asinh_kernel(z):
         f = mantissa[i] - one
         log2 = np.float32((bits[i] >> 23) - 127) + f + f * (one - f) * (a + f * (b + f * c))
         z[i] = np.copysign(log2 * ln2, z[i])
+
+
+@njit(cache=True, nogil=True)
+def whiten_kernel(z, chosen, drawn, weight):
+    """Directions into `weight` float32 (projections, k), from the normal draws of that shape and the rows `z` (m, n).
+
+    The solution w of Lᵀ w = draw, with L the Cholesky factor of the chosen columns' covariance, has the inverse of the
+    covariance. Few rows say little of what columns have in common: the variances grow by one part in n for each
+    column, so that less is made of it. Plain loops, for libraries do not add in the same order on all machines.
+    """
+    columns, rows = chosen.shape[1], z.shape[1]
+    mean = np.empty(len(z))
+    for m in range(len(z)):
+        total = 0.0
+        for i in range(rows):
+            total += np.float64(z[m, i])
+        mean[m] = total / rows
+    lower = np.empty((columns, columns))
+    for p in range(len(chosen)):
+        for a in range(columns):
+            one, one_mean = z[chosen[p, a]], mean[chosen[p, a]]
+            for b in range(a + 1):
+                other, other_mean = z[chosen[p, b]], mean[chosen[p, b]]
+                total = 0.0
+                for i in range(rows):
+                    total += (one[i] - one_mean) * (other[i] - other_mean)
+                lower[a, b] = total / rows
+            lower[a, a] = lower[a, a] * (1.0 + RIDGE + columns / rows) if lower[a, a] > 0.0 else 1.0
+        for a in range(columns):
+            for b in range(a + 1):
+                total = lower[a, b]
+                for c in range(b):
+                    total -= lower[a, c] * lower[b, c]
+                lower[a, b] = np.sqrt(total) if a == b else total / lower[b, b]
+        for a in range(columns - 1, -1, -1):
+            total = np.float64(drawn[p, a])
+            for b in range(a + 1, columns):
+                total -= lower[b, a] * weight[p, b]
+            weight[p, a] = total / lower[a, a]
 
 
 @njit(cache=True, nogil=True)

@@ -46,7 +46,7 @@ class ProjectionsRangeSettings(MemberSettings):
 
 
 class ProjectionsAsinhSettings(MemberSettings):
-    """The same of the asinh of (value - median) / interquartile range, with finer bins."""
+    """The same of the asinh of (value - median) / interquartile range, whitened, with finer bins."""
 
     projections: int = Field(default=100, ge=1, le=1_000, description="Number of projections.")
     width: float = Field(default=0.5, gt=0, le=100, description="Width of a bin, in deviations of its projection.")

@@ -12,7 +12,7 @@ from detector.core import profile
 from detector.core.half_space_trees import HalfSpaceForest, draw_splits
 from detector.core.isolation_forest import RollingForest
 from detector.core.models import Arrays, Member, build_members
-from detector.core.projections import ProjectionForest
+from detector.core.projections import ProjectionForest, whiten_kernel
 from detector.core.spec import HalfSpaceTrees, IsolationForest, ProjectionHistograms
 from tests.streams import CARD_ONLY, WITHOUT_JIT
 
@@ -218,6 +218,43 @@ def test_masses_stay_exact_at_their_largest() -> None:
     lowest = np.array([[-1.0, 2.0]])
     forest.walk(arrays, lowest, score)
     np.testing.assert_array_equal(score, [0.0, 1.0 - 1.0 / (2 ** (height + 1) - 1)])
+
+
+def test_whitened_directions_are_as_wide_as_their_draws() -> None:
+    random = np.random.RandomState(11)
+    mixed = random.normal(0.0, 1.0, (4, 4)) @ random.normal(0.0, 1.0, (4, 3_000))
+    z = (mixed * 10.0 ** np.arange(-1.0, 3.0)[:, None]).astype(np.float32)
+    chosen = np.array([[0, 1], [2, 1], [3, 2]], np.int32)
+    drawn = random.standard_normal(chosen.shape).astype(np.float32)
+    weight = np.empty_like(drawn)
+    whiten_kernel(z, chosen, drawn, weight)
+    for columns, draws, direction in zip(chosen, drawn, weight, strict=True):
+        assert (direction @ z[columns]).std() == pytest.approx(np.linalg.norm(draws), rel=0.05)
+
+
+@pytest.mark.parametrize("sample", [np.zeros((3, 1)), np.zeros((3, 50)), np.tile(np.arange(9.0), (3, 1))])
+def test_columns_that_never_differ_have_directions_too(sample: np.ndarray) -> None:
+    chosen, drawn = np.array([[0, 1, 2]], np.int32), np.array([[1.0, -0.5, 2.0]], np.float32)
+    weight = np.full_like(drawn, np.nan)
+    whiten_kernel(sample.astype(np.float32), chosen, drawn, weight)
+    assert np.isfinite(weight).all()
+    assert np.abs(weight).max() > 0.0
+
+
+def test_what_parts_columns_that_go_together_is_odd_to_whitened_projections() -> None:
+    random = np.random.RandomState(12)
+    common = random.normal(0.0, 1.0, (1_000, 1))
+    values = np.zeros((1_000, FEATURES))
+    values[:, COLUMNS] = common + 0.05 * random.normal(0.0, 1.0, (1_000, 3))
+    values[-1, COLUMNS] = [0.4, -0.4, 0.0]  # each within a usual row's reach
+    asked = ProjectionHistograms("asinh", 30, 0.5, WINDOW)
+    member = ProjectionForest(asked, COLUMNS, np.arange(3), seed=6)
+    arrays, sample = member.new_arrays(), values[:500, COLUMNS].astype(np.float32)
+    member.learn(arrays, values[:64], None, np.ones(64, np.bool_))
+    member.pivot(arrays, cumulated(values[:64]), sample)
+    score = np.empty(500)
+    member.score(arrays, values[500:], score)
+    assert score[-1] == score.max()
 
 
 @pytest.mark.parametrize("heavier", ["left", "right"])
