@@ -125,17 +125,19 @@ def _time(some: pa.Array) -> tuple[Convert, list[str]] | None:
 
     total, left = len(some), some
     found: list[tuple[int, str]] = []
-    while len(left) > (1 - KIND_SHARE_MIN) * total:
+    while len(left):
         counts = [(_reads(left, pattern), pattern) for pattern in formats()]
         count, pattern = max(counts, key=lambda item: item[0])  # of equals the first
         if count < max(1, FORMAT_SHARE_MIN * total):
-            return None
+            break
         found.append((count, pattern))
         if len(found) == 1 and count == total:
             twins = [other for number, other in counts if number == count and other != pattern]
             if twins:
                 return Convert("time", (pattern,)), [f"times as {pattern}; {twins[0]} would read them all too"]
         left = left.filter(pc.is_null(parsed(left, pattern)))
+    if len(left) > (1 - KIND_SHARE_MIN) * total:
+        return None
     names = tuple(pattern for _, pattern in found)
     if len(found) == 1:
         return Convert("time", names), [f"times as {names[0]}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from detector.cli import cli
+from detector.cli import cli, main
 from detector.lab import report
+from detector.lab.errors import NotConfigured
 from detector.lab.explore.clock import WIDTHS_MS, Clock
 from detector.lab.explore.entities import Entities
 from detector.lab.explore.findings import duration, findings
@@ -237,6 +239,61 @@ def test_the_busiest_are_named_wherever_they_stand(tmp_path: Path) -> None:
     found = surveyed(path)
     assert len(found.names["card"]) == BUSIEST
     assert found.examples["7"][:, 1].tolist() == columns["amount"][card == 7].tolist()
+
+
+def test_a_file_of_another_country_is_read_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    lines = ["Zeit;Konto;Betrag;Betrag;Ort"]
+    lines += [f"{1 + row % 28:02d}.01.2024 10:{row % 60:02d};K{row % 5};{row},50;1;Köln" for row in range(60)]
+    lines[20:22] = ["2024-01-31 12:00:00;K1;3,25;1;Ulm", "zu;kurz"]
+    path.write_bytes("\n".join(lines).encode("cp1252"))
+    figures = told(run(path, tmp_path / "out"))
+    said = " | ".join(figures["choices"])
+    for choice in (
+        "encoding cp1252",
+        "separator ;",
+        "decimal comma",
+        "mixed time formats",
+        "twice",
+        "1 rows are left out",
+    ):
+        assert choice in said
+    assert figures["rows"] == 59
+    assert figures["numbers"]["Betrag"]["greatest"] == 59.5
+    assert figures["roles"] == {"event_time": "Zeit", "amount": "Betrag"}
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "code", "words"),
+    [
+        ("", [], 65, "found an empty file"),
+        ("a,b\n", [], 65, "expected rows below the header"),
+        ("a,b\n1,2\n", ["--label", "c"], 2, "expected one of the columns a, b"),
+        ("a,b\n1,2\n", ["--config", "CONFIG"], 78, "input.fields.amount: expected a column at 'price'"),
+    ],
+)
+def test_what_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str,
+    arguments: list[str], code: int, words: str,
+) -> None:  # fmt: skip
+    source, config, out = tmp_path / "a.csv", tmp_path / "detector.toml", tmp_path / "out"
+    source.write_text(text)
+    config.write_text('[input.fields]\namount = "price"\n')
+    arguments = [str(config) if one == "CONFIG" else one for one in arguments]
+    monkeypatch.setattr(sys, "argv", ["detector", "lab", "explore", str(source), "--output", str(out), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code
+    assert words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == [], "nothing is left behind"
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "pyarrow"])
+def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(NotConfigured, match=r"pip install 'streaming-fraud-detector\[lab\]'"):
+        run(tmp_path / "a.csv", tmp_path / "out")
 
 
 def test_copies_are_named(tmp_path: Path) -> None:
