@@ -90,15 +90,15 @@ def amount_in_time(found: Survey) -> Figure:
 def entity(found: Survey, role: str) -> Figure:
     """Rhythm, usual amounts and places of the owners, and how busy they are."""
     entities = found.entities[role]
-    pictures: list[tuple[str, Any]] = [(f"rows a {role}", lambda panel: _counts(panel, entities.rows))]
+    pictures: list[tuple[str, Any]] = [(f"rows per {role}", lambda panel: _counts(panel, entities.rows))]
     if found.clock.rows and entities.gaps.sum():
-        pictures.append((f"time between two rows of a {role}", lambda panel: _gaps(panel, entities)))
+        pictures.append((f"time between rows of a {role}", lambda panel: _gaps(panel, entities)))
         pictures.append(("how much each keeps to its hours", lambda panel: _hours(panel, entities)))
     if entities.priced.any():
         pictures.append((f"mean amount of a {role}", lambda panel: _amounts(panel, entities)))
         pictures.append(("its deviation against its mean", lambda panel: _deviations(panel, entities)))
     pictures += [
-        (f"different {many(place)} of a {role}", partial(_counts, counts=entities.distinct(place)))
+        (f"{shown(getattr(found.roles, place))}: values per {role}", partial(_counts, counts=entities.distinct(place)))
         for place in entities.places
     ]
     figure, panels = grid(len(pictures), 3, 2.3)
@@ -122,11 +122,6 @@ def examples(found: Survey, role: str) -> Figure:
     for panel in panels[-2:]:
         _dates(panel)
     return figure
-
-
-def many(place: str) -> str:
-    """More than one of them."""
-    return "countries" if place == "country" else f"{place}s"
 
 
 def _dates(panel: Axes) -> None:

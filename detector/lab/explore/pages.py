@@ -305,7 +305,7 @@ def _busiest(report: Report, found: Survey, role: str) -> None:
         rows.append([*row, *(int(counts[one]) for counts in places.values())])
     report.table(
         f"busiest_{role}",
-        [*columns, *(f"different {behaviour.many(place)}" for place in places)],
+        [*columns, *(f"{getattr(found.roles, place)} values" for place in places)],
         rows,
         f"The busiest {role}s.",
         shown=10,
