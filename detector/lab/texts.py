@@ -169,19 +169,33 @@ def parsed(texts: pa.Array, pattern: str) -> pa.Array:
     fits = pc.match_substring_regex(texts, shape(pattern))
     some = pc.if_else(fits, texts, pa.scalar(None, texts.type))
     if pattern != RFC3339 and not pattern.endswith("%f"):
-        times = pc.strptime(some, format=pattern, unit="s", error_is_null=True)
+        times = _strict(some, pattern)
         return times.cast(pa.timestamp("ms")).cast(pa.timestamp("ms", "UTC"))
     base = "%Y-%m-%dT%H:%M:%S" if pattern == RFC3339 else pattern.removesuffix(".%f")
     head = pc.replace_substring_regex(some, r"(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?$", "", max_replacements=1)
     if pattern == RFC3339:
         head = pc.replace_substring_regex(head, r"^(.{10}).", r"\1T")
-    seconds = pc.strptime(head, format=base, unit="s", error_is_null=True).cast(pa.timestamp("ms")).cast(pa.int64())
+    seconds = _strict(head, base).cast(pa.timestamp("ms")).cast(pa.int64())
     digits = pc.replace_substring_regex(some, r"^[^:]*:[0-9]{2}:[0-9]{2}(?:\.([0-9]+))?.*$", r"\1")
     fraction = pc.utf8_slice_codeunits(pc.utf8_rpad(digits, 3, "0"), 0, 3).cast(pa.int64())
     total = pc.add(seconds, fraction)
     if pattern == RFC3339:
         total = pc.subtract(total, _offset_ms(some))
     return total.cast(pa.timestamp("ms")).cast(pa.timestamp("ms", "UTC"))
+
+
+def _strict(texts: pa.Array, pattern: str) -> pa.Array:
+    """timestamp[s], null where a text does not fit or names a day that its month has not, which strptime moves on."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    times = pc.strptime(texts, format=pattern, unit="s", error_is_null=True)
+    if "%d" not in pattern or texts.null_count == len(texts):
+        return times
+    before = re.split("(%[A-Za-z])", pattern.partition("%d")[0])
+    start = "^" + "".join(_TOKENS.get(part) or (".+" if part.startswith("%") else re.escape(part)) for part in before)
+    day = pc.struct_field(pc.extract_regex(texts, f"{start}(?P<day>{_TOKENS['%d']})"), "day").cast(pa.int64())
+    return pc.if_else(pc.equal(day, pc.day(times)), times, pa.scalar(None, times.type))
 
 
 def _offset_ms(texts: pa.Array) -> pa.Array:

@@ -174,6 +174,15 @@ def test_times(tmp_path: Path, text: str, pattern: str, moment: datetime) -> Non
     assert rows(table)[0]["t"] == moment
 
 
+@pytest.mark.parametrize("text", ["2023-02-29 12:00:00", "2023-02-30T12:00:00Z", "31.04.2023 10:00"])
+def test_a_day_that_its_month_has_not_is_no_time(tmp_path: Path, text: str) -> None:
+    good = text.replace("29", "28").replace("30", "28").replace("31", "28")
+    table = open_table(written(tmp_path, "a.csv", "t,n\n" + f"{good},1\n" * 99 + f"{text},2\n"))
+    assert table.columns["t"] == "time"
+    assert [row["t"] for row in rows(table)][-1] is None
+    assert table.choices[-1] == "column t: 1 values are no time and count as missing, the first in row 100"
+
+
 def test_day_or_month_first_is_told_where_both_fit(tmp_path: Path) -> None:
     table = open_table(written(tmp_path, "a.csv", "t,n\n01-02-2024,1\n03-04-2024,2\n"))
     assert rows(table)[0]["t"] == at(2024, 2, 1)
