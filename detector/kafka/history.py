@@ -49,7 +49,8 @@ class History:
         self._reader = LogReader(reader_config(settings), patience)
         admin = AdminClient(client.admin_config(settings, lambda _error: None))
         try:
-            self.partitions = topics.partition_counts(admin, topic).get(topic, 0)
+            # Of all topics: a broker may make one that it is asked about by name.
+            self.partitions = topics.partition_counts(admin).get(topic, 0)
             if not self.partitions:
                 raise ConfigurationRefused(
                     f"expected topic {topic!r} at {settings.kafka.bootstrap_servers}, found none; check [topics]"
