@@ -27,6 +27,7 @@ from detector.settings import Settings
 from schemas.members import Members
 
 DETECTOR, MEMBER = "detector", "streaming:"
+ROWS_FIRST = 1 << 23  # so many that the system, not the heap, has the memory from the first on
 IDS_ROWS_MAX = 1_000_000  # up to here every row's id is kept, beyond it those of alerts
 
 
@@ -84,6 +85,32 @@ def run(
     return taken.whole(arrivals.choices)
 
 
+class Growing:
+    """A column that grows in place, twice as long each time: what is not yet written takes no memory.
+
+    Kept as the small arrays that it comes in, a long column takes its memory twice: what is freed of them when they
+    are set together goes back to no one.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._data, self._rows = np.empty(ROWS_FIRST, dtype), 0
+
+    def add(self, part: NDArray[Any]) -> None:
+        """The next rows."""
+        stop = self._rows + len(part)
+        if stop > len(self._data):
+            longer = np.empty(max(stop, 2 * len(self._data)), self._data.dtype)
+            longer[: self._rows] = self.array
+            self._data = longer
+        self._data[self._rows : stop] = part
+        self._rows = stop
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """All rows so far."""
+        return self._data[: self._rows]
+
+
 class _Pass:
     """Collects what is decided."""
 
@@ -97,14 +124,19 @@ class _Pass:
         owner = next((one.key for one in spec.entities if one.name in ("card", "customer")), None)
         self._card = None if owner is None else spec.keys.index(owner)
         self._truth = Members({"label": path}) if path is not None else None
-        self._parts: dict[str, list[NDArray[Any]]] = {}
+        self._columns: dict[str, Growing] = {}
         self._ids: dict[int, str] = {}
         self._reasons: dict[int, list[str]] = {}
         self.seen = self.kept = self._rejects = 0
 
     def _look(self, _state: TaskState, batch: TransactionBatch) -> None:
         card = np.zeros(len(batch), np.uint64) if self._card is None else batch.key[self._card].copy()
-        self._parts.setdefault("card", []).append(card)
+        self._put("card", card)
+
+    def _put(self, name: str, part: NDArray[Any]) -> None:
+        if name not in self._columns:
+            self._columns[name] = Growing(part.dtype)
+        self._columns[name].add(part)
 
     def take(self, batch: Batch) -> None:
         count = len(batch.payloads)
@@ -120,7 +152,7 @@ class _Pass:
             "row": batch.row[kept],
         }
         for name, column in found.items():
-            self._parts.setdefault(name, []).append(column)
+            self._put(name, column)
         place = dict(zip(kept.tolist(), range(self.kept, self.kept + len(kept)), strict=True))
         self._reasons |= {place[index]: told for index, told in decided.reasons.items()}
         named = place if self.kept < IDS_ROWS_MAX else decided.reasons
@@ -139,7 +171,7 @@ class _Pass:
         return np.array([UNKNOWN if one is None else int(one) for one in truth], np.int8)
 
     def whole(self, choices: list[str]) -> Prequential:
-        columns = {name: np.concatenate(self._parts.pop(name)) for name in list(self._parts)}
+        columns = {name: column.array for name, column in self._columns.items()}
         plain = {name: columns.pop(name) for name in ("label", "event_time_ms", "card", "amount", "row")}
         told = [*choices, *([f"{self._rejects:,} rows left out: no transactions"] if self._rejects else [])]
         return Prequential(
