@@ -30,7 +30,7 @@ from detector.lab.roles import Roles, settings_for
 from detector.lab.tables import Table, open_table
 from detector.settings import Settings
 
-COMMAND = "lab train"
+COMMAND = "train"
 SCORES_ROWS_MAX = 10_000  # newest, that scores.csv tells of
 TOP_SHARE = 0.01
 HIST_BINS = 40
@@ -228,8 +228,14 @@ def write(
         )
         if figures["frauds"]:
             draw_ranking(report, tested)
+    report.section("How to use it", "In detector.toml; it fits wherever the same features are in use:")
+    report.points(lines_to_use(asked.output).splitlines())
+    entities = ", ".join(f"{entity.name} by {entity.scope}" for entity in built.spec.entities) or "none"
+    lateness = settings.features.allowed_lateness
+    report.text(f"Features: {', '.join(built.names)}. Entities: {entities}. Allowed lateness {lateness}.")
     newest = np.argsort(built.event_time_ms, kind="stable")[-SCORES_ROWS_MAX:]
     score = trained.scores(declared, built.values[newest])
+    report.section("Its scores", "The newest rows as the saved model scores them, here and live.")
     draw_scores(report, score, built.label[newest])
     report.table(
         "scores",
@@ -238,18 +244,12 @@ def write(
             [built.ids[row], None if built.label[row] < 0 else int(built.label[row]), float(one)]
             for row, one in zip(newest.tolist(), score.tolist(), strict=True)
         ],
-        "The newest rows as the saved model scores them, here and live.",
     )
-    report.section("How to use it", "In detector.toml; it fits wherever the same features are in use:")
-    report.points(lines_to_use(asked.output).splitlines())
-    entities = ", ".join(f"{entity.name} by {entity.scope}" for entity in built.spec.entities) or "none"
-    lateness = settings.features.allowed_lateness
-    report.text(f"Features: {', '.join(built.names)}. Entities: {entities}. Allowed lateness {lateness}.")
 
 
 def lines_to_use(folder: Path) -> str:
     """What a detector.toml says of the model."""
-    return f"[[models.trained]]\npath = {json.dumps(str(folder))}\nweight = 1.0"
+    return f"[[models.trained]]\npath = {json.dumps(str(folder.resolve()))}\nweight = 1.0"
 
 
 def draw_ranking(report: Report, tested: Tested) -> None:

@@ -27,7 +27,7 @@ from detector.lab.report import Report, plots, told
 from detector.lab.tables import open_table
 from detector.lab.tuned import DETECTOR, Problem, TunedDetector, TunedModel
 
-COMMAND = "lab tune"
+COMMAND = "tune"
 STARTUP_TRIALS = 8  # at random, before the search learns, and before any is given up
 Tell = Callable[[str], None]
 
