@@ -47,14 +47,14 @@ def chosen(names: Sequence[str], spec: Spec, labelled: bool) -> Choice:
             wanted.add(name)
     if STREAMING in wanted:
         wanted |= {*members, DETECTOR}
-    told = []
+    told: dict[str, list[str]] = {}
     models = []
     for name, model in MODELS.items():
         if name not in wanted:
             continue
         lacking = absent(model.needs)
         if model.supervised and not labelled:
-            why = "learns from labels, and no column of labels is known: name it with --label"
+            why = "learning needs labels, and no column of them is known: name it with --label"
             fault: type[WrongUsage] | type[NotConfigured] = WrongUsage
         elif lacking:
             why = f"needs {lacking}: pip install 'streaming-fraud-detector[{model.needs}]'"
@@ -64,6 +64,8 @@ def chosen(names: Sequence[str], spec: Spec, labelled: bool) -> Choice:
             continue
         if name in asked:
             raise fault(f"--model {name}: {why}")
-        told.append(f"{name} left out: it {why}")
+        told.setdefault(why, []).append(name)
     streaming = tuple(name for name in (*members, DETECTOR) if name in wanted)
-    return Choice(tuple(models), streaming, named, tuple(told))
+    return Choice(
+        tuple(models), streaming, named, tuple(f"{', '.join(some)} left out: {why}" for why, some in told.items())
+    )

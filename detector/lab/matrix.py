@@ -82,6 +82,11 @@ class Matrix:
         same = (at >= 0) & (self.card[found] == self.card[rows][:, None])
         return np.where(same, found, -1)
 
+    def without(self, names: Sequence[str]) -> Matrix:
+        """The same less some features."""
+        kept = [place for place, name in enumerate(self.names) if name not in names]
+        return replace(self, values=self.values[:, kept], names=[self.names[place] for place in kept])
+
     @property
     def labelled(self) -> bool:
         """Whether the labels know both frauds and genuine rows."""

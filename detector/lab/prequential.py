@@ -28,7 +28,7 @@ from schemas.members import Members
 
 DETECTOR, MEMBER = "detector", "streaming:"
 ROWS_FIRST = 1 << 23  # so many that the system, not the heap, has the memory from the first on
-IDS_ROWS_MAX = 1_000_000  # up to here every row's id is kept, beyond it those of alerts
+IDS_ROWS_MAX = 500_000  # up to here every row's id is kept, beyond it those of alerts
 
 
 @dataclass(slots=True)

@@ -286,7 +286,9 @@ def _top(report: Report, done: Evaluation, results: Sequence[Result]) -> None:
     rows = []
     for place in order.tolist():
         row = int(done.tested[place])
-        cells: list[Any] = [identity(done, row), rfc3339_text(int(done.rows.event_time_ms[row]))[:16].replace("T", " ")]
+        cells: list[Any] = [identity(done, row)]
+        if done.timed:
+            cells.append(rfc3339_text(int(done.rows.event_time_ms[row]))[:16].replace("T", " "))
         amount = float(done.rows.amount[row])
         cells.append(round(amount, 2) if math.isfinite(amount) else None)
         if done.labelled:
@@ -295,7 +297,14 @@ def _top(report: Report, done: Evaluation, results: Sequence[Result]) -> None:
         cells.append("; ".join(reasons.of(row)))
         rows.append(cells)
     report.section("The rows on top", f"The highest {min(TOP_ROWS_SHOWN, len(rows))} rows of {by.name}, and why.")
-    columns = ["row", "time", "amount", *(["truth"] if done.labelled else []), "flagged by", "what stands out"]
+    columns = [
+        "row",
+        *(["time"] if done.timed else []),
+        "amount",
+        *(["truth"] if done.labelled else []),
+        "flagged by",
+        "what stands out",
+    ]
     report.table("top_rows", columns, rows, shown=TOP_ROWS_SHOWN)
 
 

@@ -69,6 +69,7 @@ class Evaluation:
     choices: list[str]
     asked: Asked
     label_delay_ms: int
+    timed: bool = True  # else event times are made up
     weights: list[dict[str, float]] = field(default_factory=list)
     weights_learned: bool = False
     matrix: Matrix | None = None

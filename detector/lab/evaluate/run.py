@@ -29,6 +29,7 @@ from detector.settings import Settings
 
 DELAY_MS_MAX = 7 * DAY_MS
 DELAY_SHARE = 0.1  # of the file's span, where no label delay is named
+OF_THE_CLOCK = ("hour", "weekday")  # features that say nothing where times are made up
 FOLDS_BY_TIME, FOLDS_STRATIFIED = 2, 5
 INNER_SHARE = 0.6  # of the learned rows, that methods learn while their weights are learned on the rest
 SEEDS_UNLABELLED = 3
@@ -67,7 +68,7 @@ class _Run:
         self._timeless = "event_time" not in settings.mapping.fields
         self._stratified = asked.stratified or self._timeless
         if self._timeless and not asked.stratified:
-            self.choices.append("no event time: folds are stratified, not split by time")
+            self.choices.append("no event time: folds are stratified, not split by time; hour and weekday are left out")
         self._arrivals = Arrivals(table, settings, asked.rows)
         self._delay_ms = self._label_delay()
 
@@ -95,7 +96,7 @@ class _Run:
         results += self._streaming(decided, meter, folds)
         done = Evaluation(
             rows, folds, tested, results, labelled, "", self.choices, self._asked, self._delay_ms,
-            matrix=read, decided=decided,
+            timed=not self._timeless, matrix=read, decided=decided,
         )  # fmt: skip
         if self._asked.risk_score and len(results) > 1:
             self._combined(done, models)
@@ -132,7 +133,8 @@ class _Run:
         self._step("features")
         # Folds that are no periods mix before and after: features of labels would tell what is to be told.
         delay_ms = None if self._stratified or self._roles.label is None else self._delay_ms
-        return matrix.build(self._table, self._settings, self._roles, arrivals=self._arrivals, label_delay_ms=delay_ms)
+        read = matrix.build(self._table, self._settings, self._roles, arrivals=self._arrivals, label_delay_ms=delay_ms)
+        return read.without(OF_THE_CLOCK) if self._timeless else read
 
     def _folds(self, rows: splits.Rows) -> list[Fold]:
         if self._stratified:

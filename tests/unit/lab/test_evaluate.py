@@ -155,6 +155,9 @@ def test_a_table_without_time_is_dealt_out_and_told(tmp_path: Path) -> None:
     done = evaluated(written(tmp_path / "timeless.csv", without(rows(500), "time")), CHEAP)
     assert len(done.folds) == 5
     assert any("folds are stratified" in choice for choice in done.choices)
+    assert done.matrix is not None
+    assert not {"hour", "weekday"} & set(done.matrix.names)
+    assert done.matrix.values.shape[1] == len(done.matrix.names)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -192,14 +195,14 @@ def test_names_that_are_not_known_or_cannot_run(source: Path, monkeypatch: pytes
     spec = settings_for(table, None, None)[0].spec(1)
     with pytest.raises(WrongUsage, match=r"--model magic: expected some of all, default, z_score, .*, streaming, "):
         chosen(["magic"], spec, True)
-    with pytest.raises(WrongUsage, match="xgboost: learns from labels, and no column of labels is known"):
+    with pytest.raises(WrongUsage, match="xgboost: learning needs labels, and no column of them is known"):
         chosen(["xgboost"], spec, False)
     monkeypatch.setattr("detector.lab.choosing.absent", lambda extra: "jax" if extra == "sequence" else "")
     with pytest.raises(NotConfigured, match=r"lstm: needs jax: pip install 'streaming-fraud-detector\[sequence\]'"):
         chosen(["lstm"], spec, True)
     everything = chosen(["all"], spec, True)
     assert everything.models == tuple(name for name in MODELS if name != "lstm")
-    assert everything.told == ("lstm left out: it needs jax: pip install 'streaming-fraud-detector[sequence]'",)
+    assert everything.told == ("lstm left out: needs jax: pip install 'streaming-fraud-detector[sequence]'",)
     assert chosen([], spec, False).streaming[-1] == "detector"
 
 
