@@ -16,7 +16,7 @@ from detector.core.profile import EITHER
 from detector.core.spec import Feature, FeatureKind, Spec
 from schemas.alert import Reason
 
-COUNTS = frozenset({FeatureKind.COUNT, FeatureKind.DISTINCT, FeatureKind.FRAUD_COUNT})
+COUNTS = frozenset({FeatureKind.COUNT, FeatureKind.DISTINCT, FeatureKind.FRAUD_COUNT, FeatureKind.FRAUD_STREAK})
 WHOLE_MAX = 1_000.0  # above, a range of whole numbers is not read to the unit
 UNITS = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"))
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -149,6 +149,11 @@ def _to_max(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     )
 
 
+def _peak(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    largest = f"this {feature.entity}'s largest amount in the {before(feature)} before"
+    return f"{largest} is {number(item.value)} times its mean, {compared(feature, item)}"
+
+
 def _deviation(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     side = "above" if item.value >= 0 else "below"
     deviations = f"{number(abs(item.value))} standard deviations"
@@ -208,6 +213,17 @@ def _fraud_rate(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     return f"{rate} are fraud, {compared(feature, item)}"
 
 
+def _fraud_age(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    since = f"the first fraud of this {feature.entity} in the {before(feature)} before"
+    return f"{since} was confirmed {duration(item.value)} ago"
+
+
+def _fraud_streak(feature: Feature, item: ReasonEvidence, amount: str) -> str:
+    if item.value == 1.0:
+        return f"the last transaction of this {feature.entity} that was labelled was a fraud"
+    return f"the last {number(item.value)} transactions of this {feature.entity} that were labelled were all frauds"
+
+
 def _hour(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     return (
         f"at {int(item.value):02d}:00-{int(item.value):02d}:59 UTC, when {100 * item.rarity:.2g} % of transactions come"
@@ -235,4 +251,7 @@ SENTENCES: dict[FeatureKind, Sentence] = {
     FeatureKind.SPEED_KMH: _speed,
     FeatureKind.FRAUD_COUNT: _fraud_count,
     FeatureKind.FRAUD_RATE: _fraud_rate,
+    FeatureKind.PEAK_TO_MEAN: _peak,
+    FeatureKind.FRAUD_AGE: _fraud_age,
+    FeatureKind.FRAUD_STREAK: _fraud_streak,
 }

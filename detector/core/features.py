@@ -31,6 +31,7 @@ from detector.core.plan import (
     DISTANCE_KM,
     KIND,
     OUT,
+    PEAK_TO_MEAN,
     ROWS_FOR_DEVIATION,
     SECONDS_SINCE_LAST,
     SPEED_KMH,
@@ -67,7 +68,7 @@ def table_for(plan: EntityPlan) -> EntityTable:
         recent_width=plan.recent_width,
         distinct_width=plan.distinct_width,
         places=bool(kinds & {DISTANCE_KM, SPEED_KMH}),
-        detailed=bool(kinds & {AMOUNT_DEVIATION, AMOUNT_TO_MAX}),
+        detailed=bool(kinds & {AMOUNT_DEVIATION, AMOUNT_TO_MAX, PEAK_TO_MEAN}),
     )
 
 
@@ -234,6 +235,7 @@ def absent_kernel(i, feature, out):
 @njit(cache=True, nogil=True)
 def read_totals_kernel(i, event_time_ms, last_ms, amount, feature, total, out):
     """Write the features of row i that come from the windows; `last_ms` < 0 is an entity never seen."""
+    longest = len(total) - 1
     for f in range(len(feature)):
         kind = feature[f, KIND]
         w = feature[f, WINDOW]
@@ -255,6 +257,9 @@ def read_totals_kernel(i, event_time_ms, last_ms, amount, feature, total, out):
                 variance = total[w, T_SQUARES] / priced - mean * mean
                 if variance > VARIANCE_MIN * mean * mean and mean > AMOUNT_MIN:
                     value = (amount - mean) / np.sqrt(variance)
-        elif kind == AMOUNT_TO_MAX and total[w, T_LARGEST] > AMOUNT_MIN:
-            value = amount / total[w, T_LARGEST]
+        elif kind == AMOUNT_TO_MAX:
+            if total[w, T_LARGEST] > AMOUNT_MIN:
+                value = amount / total[w, T_LARGEST]
+        elif kind == PEAK_TO_MEAN and priced > 0.0 and total[longest, T_AMOUNT] > AMOUNT_MIN:
+            value = total[w, T_LARGEST] * total[longest, T_PRICED] / total[longest, T_AMOUNT]
         out[i, feature[f, OUT]] = value

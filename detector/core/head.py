@@ -1,16 +1,21 @@
-"""The supervised head: logistic regression that learns from each label as it comes, and its blend with the anomaly.
+"""The supervised head: logistic regression fitted to the labelled rows that are kept, and its blend with the anomaly.
 
 Each input (a feature, or the members' anomaly in bits) enters twice: scaled and on an asinh axis, which keeps order and
-far values apart; and as one of BINS quantile bins, or missing, so that the model may bend. AdaGrad (Duchi, Hazan,
-Singer, 2011) gives every weight its own step, so a bin that is rare learns as fast as one that is not. All frauds are
-learned, with a weight; of the genuine rows a share, chosen by their identity.
+far values apart; and as one of BINS quantile bins, or missing, so that the model may bend. Every weight is drawn to
+nothing by a ridge, so a few dozen frauds are enough to begin with and a bin that is rare says little. All frauds are
+fitted, with a weight; of the genuine rows a share, chosen by their identity.
 
-Scale and bins come from the pending rows at doubling numbers of rows, then once a turn of the store; the weights are
-then learned anew from the labelled rows that the store holds. Between two batches nothing changes but by labels.
+The fit is cyclic: an input's weights take a Newton step against all others (backfitting; Hastie, Tibshirani, 1986). The
+bins of an input share no row, so their steps are exact beside one another. It is done anew whenever the labelled frauds
+have grown by an eighth, from where the last one ended, before the first decision thereafter: what the labels since
+then say enters whole, corrections too, in whatever portions they came. Scale and bins come from the pending rows at
+doubling numbers of rows, then once a turn of the store.
 
-Blend: the anomaly in bits, −log2 of its tail probability, and the head's in bits of evidence over the median row; their
-mean weighted by the number of frauds seen. A quantile map of the head's own scores would be at home in the same unit,
-but frauds are few, so its upper tail trembles, and with it the order of the frauds of different days.
+Blend: the anomaly in bits, −log2 of its tail probability, and the head's log-odds on a line to the same scale, on which
+the median and the highest percent of the newest rows have as many bits as the anomaly gives to its own; their mean is
+weighted by the number of frauds seen. So the risk of rows that the anomaly ranked and of rows that the head ranks can
+be compared. A quantile map of all of the head's scores would be at home in the same unit, but frauds are few, so its
+upper tail trembles, and with it the order of the frauds of different days.
 
 Fails where frauds differ from genuine rows only jointly: the model adds up what single inputs say.
 """
@@ -25,7 +30,7 @@ from numpy.typing import NDArray
 
 from detector.core import budget
 from detector.core.boosted import Boosted, margins
-from detector.core.pending import FRAUD, UNKNOWN, Pending
+from detector.core.pending import FRAUD, GENUINE, UNKNOWN, Pending
 from detector.core.spec import Labels
 
 Arrays = dict[str, NDArray[Any]]
@@ -37,16 +42,18 @@ MISSING = BINS  # columns of `weight`: the bins, one for missing, one for the sc
 LINEAR = BINS + 1
 COLUMNS = BINS + 2
 SCALED_MAX = 10.0
-CALIBRATE_ROWS_MIN = 256
 CALIBRATE_ROWS_MAX = 16_384  # of the newest, at even steps
-LEVEL_ROWS = 2_048  # newest rows that say how the head's scores are spread
-LEVEL_STALE_SHARE = 1.0 / 64.0  # of the labels learned, before the spread is looked at again
-LEVEL_STEP = 0.1  # of the way to the median just seen: a level that jumps would part scores of one day from the next
+REFIT_SHARE = 1.0 / 8.0  # of the frauds fitted last: so many more, and the head is fitted anew
+FIT_GENUINE_MAX = 16_384
+FIT_FRAUDS_MAX = 16_384  # newest
+CYCLES_FIRST, CYCLES = 20, 4  # from nothing, and from the last fit
+STEP_MAX = 1.0  # of a weight in a cycle
+LEVEL_ROWS = 16_384  # newest rows that say how the head's scores are spread
+NATS_MIN, BITS_MIN = 1e-3, 0.1  # between median and highest percent: what tells nothing has no scale
 BITS_MAX = 45.0  # 1 − 2⁻⁴⁵ still has room below 1 in float64
 
 # positions in `counter` and `bias`
-CALIBRATED_ROWS, TAKEN, STALE, LEVELED = range(4)
-BIAS, BIAS_MEMORY = range(2)
+CALIBRATED_ROWS, FITTED, NEW_FRAUDS, LEVELED = range(4)
 
 
 def new_arrays(inputs: int) -> Arrays:
@@ -57,9 +64,8 @@ def new_arrays(inputs: int) -> Arrays:
         "width": np.ones(inputs),
         "edges": np.zeros((inputs, BINS - 1), np.float32),
         "weight": np.zeros((inputs, COLUMNS)),
-        "memory": np.zeros((inputs, COLUMNS)),
-        "bias": np.zeros(2),
-        "level": np.zeros(1),
+        "bias": np.zeros(1),
+        "level": np.zeros(4),
     }
 
 
@@ -69,25 +75,18 @@ def bits_of(anomaly: NDArray[np.float64]) -> NDArray[np.float64]:
     return bits
 
 
-def calibrate(labels: Labels, arrays: Arrays, pending: Pending, rows: int) -> None:
-    """Scale and bins anew where the rows have doubled, or the store has turned; then the weights anew."""
+def calibrate(labels: Labels, arrays: Arrays, pending: Pending, rows: int) -> bool:
+    """Scale and bins anew where the rows have doubled, or the store has turned; whether they were."""
     counter = arrays["counter"]
     last = int(counter[CALIBRATED_ROWS])
-    due = max(CALIBRATE_ROWS_MIN, min(2 * last, last + labels.pending_rows_max))
-    if rows < due:
-        return
+    if last and rows < min(2 * last, last + labels.pending_rows_max):
+        return False
     counter[CALIBRATED_ROWS] = rows
     held = min(rows, len(pending.identity))
     sample = pending.inputs[_newest(pending, rows, held)[:: max(1, held // CALIBRATE_ROWS_MAX)]]
     for column in range(sample.shape[1]):
         scale(sample[:, column], arrays, column)
-    for name in ("weight", "memory", "bias"):
-        arrays[name][:] = 0.0
-    counter[[TAKEN, LEVELED]] = 0
-    slots = _newest(pending, rows, held)[::-1]
-    known = slots[pending.label[slots] != UNKNOWN]
-    if len(known):
-        learn(labels, arrays, pending, known, pending.label[known] == FRAUD)
+    return True
 
 
 def scale(values: NDArray[np.float32], arrays: Arrays, column: int) -> None:
@@ -104,32 +103,46 @@ def scale(values: NDArray[np.float32], arrays: Arrays, column: int) -> None:
     arrays["edges"][column] = known[(np.array(SHARES) * (len(known) - 1)).astype(np.int64)]
 
 
-def learn(
-    labels: Labels, arrays: Arrays, pending: Pending, slot: NDArray[np.int64], is_fraud: NDArray[np.bool_]
-) -> None:
-    """Learn labelled rows, one after the other; of genuine ones those that their identity chooses."""
-    taken = is_fraud | (budget.tie_breaks(pending.identity[slot].view(np.int64), 0) < labels.genuine_share)
-    arrays["counter"][STALE] += len(slot)
-    arrays["counter"][TAKEN] += np.count_nonzero(taken)
-    learn_kernel(
-        pending.inputs,
-        slot[taken],
-        is_fraud[taken],
-        labels.fraud_weight,
-        labels.learning_rate,
-        _model(arrays),
-        arrays["memory"],
-    )
+def note(arrays: Arrays, counts: NDArray[np.bool_]) -> None:
+    """Remember that labels came, of which those that `counts` (n,) marks are reason to fit anew."""
+    arrays["counter"][NEW_FRAUDS] += np.count_nonzero(counts)
+
+
+def fit(labels: Labels, arrays: Arrays, pending: Pending, rows: int) -> None:
+    """Fit the head to the labelled rows of the store, where it is due."""
+    counter = arrays["counter"]
+    if not counter[NEW_FRAUDS] or counter[NEW_FRAUDS] < REFIT_SHARE * counter[FITTED]:
+        return
+    held = min(rows, len(pending.identity))
+    slots = _newest(pending, rows, held)[::-1]
+    frauds = slots[pending.label[slots] == FRAUD][-FIT_FRAUDS_MAX:]
+    genuine = slots[pending.label[slots] == GENUINE]
+    if not len(genuine):  # where frauds alone are told, what is not told is genuine for the most part
+        genuine = slots[pending.label[slots] == UNKNOWN]
+    share = min(labels.genuine_share, FIT_GENUINE_MAX / max(len(genuine), 1))
+    genuine = genuine[budget.tie_breaks(pending.identity[genuine].view(np.int64), 0) < share]
+    if not len(frauds) or not len(genuine):
+        return
+    afresh = calibrate(labels, arrays, pending, rows) or len(frauds) > 2 * counter[FITTED]
+    if afresh:
+        arrays["weight"][:] = 0.0
+        arrays["bias"][:] = np.log(labels.fraud_weight * len(frauds) / len(genuine))
+    counter[[FITTED, NEW_FRAUDS, LEVELED]] = len(frauds), 0, 0
+    inputs = pending.inputs[np.concatenate((frauds, genuine))]
+    bins, scaled = np.empty(inputs.T.shape, np.uint8), np.empty(inputs.T.shape, np.float32)
+    encode_kernel(inputs, arrays["center"], arrays["width"], arrays["edges"], bins, scaled)
+    cycles = CYCLES_FIRST if afresh else CYCLES
+    fit_kernel(bins, scaled, len(frauds), labels.fraud_weight, labels.ridge, cycles, arrays["weight"], arrays["bias"])
 
 
 def errors(
     labels: Labels, arrays: Arrays, pending: Pending, slot: NDArray[np.int64], is_fraud: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """How wrong the head is about rows that it has not learned yet, 0 to 1 (n,); none before it has learned any.
+    """How wrong the head is about rows that it was not fitted to, 0 to 1 (n,); none before its first fit.
 
-    The weight that frauds were learned with is taken out again.
+    The weight that frauds are fitted with is taken out again.
     """
-    if arrays["counter"][TAKEN] == 0:
+    if not arrays["counter"][FITTED]:
         return np.empty(0)
     logit = np.empty(len(slot))
     logit_kernel(pending.inputs[slot], _model(arrays), logit)
@@ -150,13 +163,16 @@ def blend(
 ) -> NDArray[np.float64]:
     """`anomaly` (n,) and the head's score of `inputs` (n, m), by the frauds seen; `anomaly` itself before the first."""
     counter = arrays["counter"]
-    if frauds <= 0 or counter[TAKEN] == 0:
+    if frauds <= 0:
         return anomaly
-    if counter[STALE] > LEVEL_STALE_SHARE * counter[TAKEN] or not counter[LEVELED]:
+    fit(labels, arrays, pending, rows)
+    if not counter[FITTED]:
+        return anomaly
+    if not counter[LEVELED]:
         find_level(arrays, pending, boosted, rows)
     logit = logits(arrays, boosted, inputs)
     share = share_of(labels, frauds)
-    bits = (1.0 - share) * bits_of(anomaly) + share * head_bits(logit, float(arrays["level"][0]))
+    bits = (1.0 - share) * bits_of(anomaly) + share * head_bits(logit, arrays["level"])
     blended: NDArray[np.float64] = 1.0 - np.exp2(-np.minimum(bits, BITS_MAX))
     return blended
 
@@ -176,21 +192,22 @@ def logits(arrays: Arrays, boosted: Boosted, inputs: NDArray[np.float32]) -> NDA
 
 
 def find_level(arrays: Arrays, pending: Pending, boosted: Boosted, rows: int) -> None:
-    """Let the level follow the median of what the head says of the newest rows."""
-    newest = _newest(pending, rows, min(rows, len(pending.identity), LEVEL_ROWS))
-    logit = logits(arrays, boosted, pending.inputs[newest])
-    counter, level = arrays["counter"], arrays["level"]
-    step = LEVEL_STEP if counter[LEVELED] else 1.0
-    level[0] += step * (float(np.median(logit)) - level[0])
-    counter[STALE] = 0
-    counter[LEVELED] = 1
+    """Median and 99 % quantile of what the head, and of what the anomaly says of the newest rows."""
+    inputs = pending.inputs[_newest(pending, rows, min(rows, len(pending.identity), LEVEL_ROWS))]
+    shares = (0.5, 0.99)
+    arrays["level"][:2] = np.quantile(logits(arrays, boosted, inputs), shares)
+    arrays["level"][2:] = np.quantile(inputs[:, -1], shares)
+    arrays["counter"][LEVELED] = 1
 
 
-def head_bits(logit: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """The head's evidence in bits over that of the median row, which has 1; below the median it runs out to 0."""
-    bits = (logit - level) / np.log(2.0)
-    above: NDArray[np.float64] = np.where(bits < 0.0, np.exp2(np.minimum(bits, 0.0)), 1.0 + bits)
-    return above
+def head_bits(logit: NDArray[np.float64], level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logits (n,) in bits, on the line through the quantiles of `level`; below the median they run out to 0."""
+    middle, high, middle_bits, high_bits = level.tolist()
+    bits_a_nat = max(high_bits - middle_bits, BITS_MIN) / max(high - middle, NATS_MIN)
+    base = max(middle_bits, BITS_MIN)
+    above = bits_a_nat * (logit - middle)
+    bits: NDArray[np.float64] = np.where(above < 0.0, base * np.exp(np.minimum(above, 0.0) / base), base + above)
+    return bits
 
 
 def _model(arrays: Arrays) -> tuple[NDArray[Any], ...]:
@@ -226,7 +243,7 @@ def scaled_kernel(value, center, width):
 def row_kernel(inputs, row, model):
     """The head's logit of one row."""
     center, width, edges, weight, bias = model
-    z = bias[BIAS]
+    z = bias[0]
     for m in range(inputs.shape[1]):
         value = inputs[row, m]
         if np.isnan(value):
@@ -245,30 +262,70 @@ def logit_kernel(inputs, model, logit):
 
 
 @njit(cache=True, nogil=True)
-def step_kernel(weight, memory, gradient, rate):
-    """One AdaGrad step: the weight and the sum of squared gradients after it."""
-    memory += gradient * gradient
-    return weight - rate * gradient / np.sqrt(memory + 1e-8), memory
+def encode_kernel(inputs, center, width, edges, bins, scaled):
+    """Rows (n, m) as bins (m, n) and as scaled values (m, n), 0 where missing."""
+    for m in range(inputs.shape[1]):
+        for i in range(len(inputs)):
+            value = inputs[i, m]
+            missing = np.isnan(value)
+            bins[m, i] = MISSING if missing else bin_kernel(value, edges[m])
+            scaled[m, i] = 0.0 if missing else scaled_kernel(value, center[m], width[m])
 
 
 @njit(cache=True, nogil=True)
-def learn_kernel(inputs, slot, is_fraud, fraud_weight, rate, model, memory):
-    """Stochastic gradient descent on the logistic loss, a row a step."""
-    center, width, edges, weight, bias = model
-    for i in range(len(slot)):
-        row = slot[i]
-        z = row_kernel(inputs, row, model)
-        p = 1.0 / (1.0 + np.exp(-z))
-        gradient = (p - 1.0) * fraud_weight if is_fraud[i] else p
-        bias[BIAS], bias[BIAS_MEMORY] = step_kernel(bias[BIAS], bias[BIAS_MEMORY], gradient, rate)
-        for m in range(inputs.shape[1]):
-            value = inputs[row, m]
-            if np.isnan(value):
-                column = MISSING
-            else:
-                column = bin_kernel(value, edges[m])
-                scaled = scaled_kernel(value, center[m], width[m])
-                weight[m, LINEAR], memory[m, LINEAR] = step_kernel(
-                    weight[m, LINEAR], memory[m, LINEAR], gradient * scaled, rate
-                )
-            weight[m, column], memory[m, column] = step_kernel(weight[m, column], memory[m, column], gradient, rate)
+def fit_kernel(bins, scaled, frauds, fraud_weight, ridge, cycles, weight, bias):
+    """Cyclic Newton steps on the logistic loss; the first `frauds` rows are the frauds.
+
+    A cycle looks at the loss as a parabola in each row's log-odds (iteratively reweighted least squares), so that an
+    input's step changes `pull`, minus the slope, of the rows by products alone. Bins and scaled value of an input step
+    together, each half as far as it would alone.
+    """
+    inputs, rows = bins.shape
+    odds = np.full(rows, bias[0])
+    for m in range(inputs):
+        for i in range(rows):
+            odds[i] += weight[m, bins[m, i]] + weight[m, LINEAR] * scaled[m, i]
+    pull, curve = np.empty(rows), np.empty(rows)
+    slope, bend, step = np.empty(COLUMNS), np.empty(COLUMNS), np.empty(COLUMNS)
+    for _ in range(cycles):
+        parabola_kernel(odds, frauds, fraud_weight, pull, curve)
+        shift = min(max(pull.sum() / (curve.sum() + 1e-6), -STEP_MAX), STEP_MAX)
+        bias[0] += shift
+        for i in range(rows):
+            odds[i] += shift
+            pull[i] -= curve[i] * shift
+        for m in range(inputs):
+            for column in range(COLUMNS):
+                slope[column] = -ridge * weight[m, column]
+                bend[column] = ridge
+            slope_linear, bend_linear = slope[LINEAR], ridge
+            for i in range(rows):
+                place = bins[m, i]
+                value = np.float64(scaled[m, i])
+                slope[place] += pull[i]
+                bend[place] += curve[i]
+                slope_linear += pull[i] * value
+                bend_linear += curve[i] * value * value
+            slope[LINEAR], bend[LINEAR] = slope_linear, bend_linear
+            for column in range(COLUMNS):
+                step[column] = min(max(0.5 * slope[column] / bend[column], -STEP_MAX), STEP_MAX)
+                weight[m, column] += step[column]
+            for i in range(rows):
+                change = step[bins[m, i]] + step[LINEAR] * scaled[m, i]
+                odds[i] += change
+                pull[i] -= curve[i] * change
+
+
+@njit(cache=True, nogil=True)
+def parabola_kernel(odds, frauds, fraud_weight, pull, curve):
+    """Minus the slope of each row's loss, and a curvature: of a row on the wrong side that of the parabola which lies
+    above the loss everywhere (Jaakkola, Jordan, 2000), for there the loss is nearly straight, and steps would be long.
+    """
+    for i in range(len(odds)):
+        p = 1.0 / (1.0 + np.exp(-odds[i]))
+        wrong = 1.0 - p if i < frauds else p
+        bent = p * (1.0 - p) if wrong < 0.5 else (wrong - 0.5) / max(abs(odds[i]), 1e-6)
+        if wrong >= 0.5 and abs(odds[i]) < 1e-3:
+            bent = 0.25
+        pull[i] = fraud_weight * wrong if i < frauds else -wrong
+        curve[i] = fraud_weight * bent if i < frauds else bent

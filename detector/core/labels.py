@@ -6,7 +6,7 @@ in every decision is what it is without this module.
 
 The first label of a row is learned. A second one that says the same is a *duplicate*: nothing happens. One that says
 otherwise is *contradictory*, and the last word wins: the entity's counts are corrected as if the first had never been
-said, and the head learns the row once more, as what it is now (what a linear model took in cannot be taken out). A
+said, and the next fit of the head takes the row as what it is now. A
 label whose row was never seen, or has left the pending store, is an *orphan*: nothing happens. A label whose event time
 is older than the watermark counts as arrived at the watermark.
 """
@@ -23,21 +23,14 @@ from numpy.typing import NDArray
 from detector.core import boosted, budget, head
 from detector.core.batch import TransactionBatch
 from detector.core.boosted import Boosted
+from detector.core.confirmed import FIRST, FLIPPED, NOTHING, count_labels_kernel, read_kernel
 from detector.core.entities import (
-    CHUNK,
     DONE,
-    GRID,
-    HEAD,
-    LENGTH,
-    SECOND,
     SLOTS,
     EntityTable,
-    claim_slot_kernel,
     find_slot_kernel,
     grown,
     new_table,
-    older_kernel,
-    room_kernel,
 )
 from detector.core.pending import (
     FRAUD,
@@ -49,29 +42,19 @@ from detector.core.pending import (
     put_kernel,
     with_room,
 )
-from detector.core.plan import FRAUD_RATE, KIND, OUT, WINDOW, EntityPlan, plan_entity
+from detector.core.plan import EntityPlan, plan_entity
 from detector.core.spec import LABEL_KINDS, Labels, Spec
 from detector.core.windows import (
     SCRATCH,
-    T_AMOUNT,
-    T_ROWS,
-    TOTALS,
-    append_kernel,
-    gather_kernel,
-    head_used_kernel,
     scratch_entries,
 )
 
 if TYPE_CHECKING:
     from detector.core.state import TaskState
 
-PRIOR_LABELS = 5.0  # a rate is drawn to the stream's own as if by so many labels
-
 # positions in `LabelState.counter`; FRAUDS and LABELLED are as corrected, of all rows ever labelled
 ROWS_PUT, LEARNED, DUPLICATE, CONTRADICTORY, ORPHAN, FRAUDS, LABELLED = range(7)
 COUNTERS = 7
-
-NOTHING, FIRST, FLIPPED = range(3)  # what a label does to its row
 
 
 @dataclass(slots=True)
@@ -217,7 +200,6 @@ def learn_labels(spec: Spec, state: TaskState, labels: LabelBatch) -> LabelTally
     if not len(labels):
         return LabelTally()
     rows = int(own.counter[ROWS_PUT])
-    head.calibrate(spec.labels, own.head, own.pending, rows)
     boosted.start(spec.labels, own.boosted, own.pending, rows)
     before = own.counter.copy()
     watermark_ms = int(state.clock[budget.EVENT_MS]) - spec.allowed_lateness_ms
@@ -240,7 +222,7 @@ def learn_labels(spec: Spec, state: TaskState, labels: LabelBatch) -> LabelTally
     error = head.errors(spec.labels, own.head, pending, slot[first], labels.is_fraud[first])
     if len(changed):
         _count(spec, own, slot[changed], labels.is_fraud[changed], change[changed], watermark_ms // 1000)
-        head.learn(spec.labels, own.head, pending, slot[changed], labels.is_fraud[changed])
+        head.note(own.head, labels.is_fraud[changed] | (change[changed] == FLIPPED))
     told = own.counter - before
     learned, duplicate, contradictory, orphan = (
         int(told[kind]) for kind in (LEARNED, DUPLICATE, CONTRADICTORY, ORPHAN)
@@ -273,27 +255,6 @@ def _count(
 
 
 @njit(cache=True, nogil=True)
-def read_kernel(event_time_ms, key, window_s, lateness_s, feature, prior, parts, out):
-    """Write one entity's label features of all rows."""
-    index, known, chain, whole, sums, detail = parts
-    total = np.zeros((len(window_s), TOTALS))
-    for i in range(len(key)):
-        slot = find_slot_kernel(index, known, key[i]) if key[i] != 0 else -1
-        if slot >= 0:
-            gather_kernel(
-                chain, whole, sums, detail, np.int64(slot), event_time_ms[i] // 1000, window_s, lateness_s, total
-            )
-        else:
-            total[:] = 0.0
-        for f in range(len(feature)):
-            frauds = total[feature[f, WINDOW], T_AMOUNT]
-            value = frauds
-            if feature[f, KIND] == FRAUD_RATE:
-                value = (frauds + PRIOR_LABELS * prior) / (total[feature[f, WINDOW], T_ROWS] + PRIOR_LABELS)
-            out[i, feature[f, OUT]] = value if key[i] != 0 else np.nan
-
-
-@njit(cache=True, nogil=True)
 def resolve_kernel(wanted, is_fraud, arrival_s, cells, identity, label, arrived_s, counter, slot, change):
     """Find each label's row and say what the label does to it; fills `slot` (n,), -1 where none, and `change` (n,)."""
     for i in range(len(wanted)):
@@ -318,61 +279,6 @@ def resolve_kernel(wanted, is_fraud, arrival_s, cells, identity, label, arrived_
             counter[CONTRADICTORY] += 1
             counter[FRAUDS] += 1 if said == FRAUD else -1
         label[row] = said
-
-
-@njit(cache=True, nogil=True)
-def count_labels_kernel(row, key, is_fraud, change, arrived_s, asked, table, scratch):
-    """Labels from `row` on into one entity's table; returns (next row, DONE or what to grow before going on)."""
-    window_s, cell_per_s, lateness_s, slots_max, watermark_s = asked
-    counter, index, known, last_ms, chain, _, _, _, _, _, whole, sums, detail = table
-    longest_s = window_s[len(window_s) - 1]
-    for i in range(row, len(key)):
-        if key[i] == 0:
-            continue
-        slot = find_slot_kernel(index, known, key[i])
-        fraud = 1.0 if is_fraud[i] else 0.0
-        if change[i] == FLIPPED:
-            if slot >= 0:
-                span_s = longest_s // GRID + 1
-                correct_kernel(chain, whole, sums, np.int64(slot), arrived_s[i], span_s, 2.0 * fraud - 1.0)
-            continue
-        why = room_kernel(counter, len(known), slots_max, len(whole), len(index))
-        if why != DONE:
-            return i, why
-        if slot < 0:
-            expire_before_ms = 1000 * (watermark_s - longest_s)
-            slot = claim_slot_kernel(counter, index, known, last_ms, chain, whole, key[i], expire_before_ms, slots_max)
-        append_kernel(
-            counter, chain, whole, sums, detail, slot, arrived_s[i], fraud, window_s, cell_per_s, lateness_s, scratch
-        )
-        last_ms[slot] = max(last_ms[slot], 1000 * arrived_s[i])
-    return len(key), DONE
-
-
-@njit(cache=True, nogil=True)
-def correct_kernel(chain, whole, sums, slot, arrived_s, span_s, more):
-    """Add to the frauds of the entry that holds a label which arrived then: the oldest one not before it.
-
-    An entry holds nothing older than itself by more than `span_s`: where none qualifies, the label's has aged away.
-    """
-    found = np.int64(-1)
-    found_at = np.int64(0)
-    found_s = np.int64(0)
-    chunk = np.int64(chain[slot, HEAD])
-    used = head_used_kernel(np.int64(chain[slot, LENGTH]))
-    while chunk >= 0:
-        for position in range(used):
-            time_s = np.int64(whole[chunk, 2 * position + SECOND])
-            if not arrived_s <= time_s <= arrived_s + span_s:
-                continue
-            if found < 0 or time_s < found_s:
-                found = chunk
-                found_at = np.int64(position)
-                found_s = time_s
-        chunk = older_kernel(whole, chunk)
-        used = CHUNK
-    if found >= 0:
-        sums[found, found_at] = max(0.0, sums[found, found_at] + more)
 
 
 def label_gauges(spec: Spec, state: LabelState | None) -> dict[str, float]:

@@ -23,6 +23,10 @@ DISTANCE_KM = int(FeatureKind.DISTANCE_KM)
 SPEED_KMH = int(FeatureKind.SPEED_KMH)
 FRAUD_COUNT = int(FeatureKind.FRAUD_COUNT)
 FRAUD_RATE = int(FeatureKind.FRAUD_RATE)
+FRAUD_AGE = int(FeatureKind.FRAUD_AGE)
+FRAUD_STREAK = int(FeatureKind.FRAUD_STREAK)
+PEAK_TO_MEAN = int(FeatureKind.PEAK_TO_MEAN)
+SIGHTS = frozenset({NEW, DISTINCT, DISTANCE_KM, SPEED_KMH})
 
 RECENT_MAX = {"merchant": 16, "terminal": 16}  # people shop at many places ...
 RECENT_MAX_OTHERS = 4  # ... from few countries and devices
@@ -80,8 +84,8 @@ def plan_entity(spec: Spec, entity: Entity, of_labels: bool = False) -> EntityPl
         key=spec.keys.index(entity.key),
         window_s=np.array(windows, np.int64),
         cell_per_s=cells_per_second(np.array(windows, np.int64), spec.allowed_lateness_ms // 1000),
-        totals=np.array([row for row in rows if row[KIND] < NEW or of_labels], np.int32).reshape(-1, 6),
-        sights=np.array([row for row in rows if row[KIND] >= NEW and not of_labels], np.int32).reshape(-1, 6),
+        totals=np.array([row for row in rows if row[KIND] not in SIGHTS], np.int32).reshape(-1, 6),
+        sights=np.array([row for row in rows if row[KIND] in SIGHTS], np.int32).reshape(-1, 6),
         recent_width=recent_width,
         distinct_width=distinct_width,
     )

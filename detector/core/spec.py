@@ -48,6 +48,9 @@ class FeatureKind(IntEnum):
     SPEED_KMH = 19
     FRAUD_COUNT = 20
     FRAUD_RATE = 21
+    PEAK_TO_MEAN = 22
+    FRAUD_AGE = 23
+    FRAUD_STREAK = 24
 
 
 WINDOWED = {
@@ -56,10 +59,13 @@ WINDOWED = {
     "amount_to_mean": FeatureKind.AMOUNT_TO_MEAN,
     "amount_deviation": FeatureKind.AMOUNT_DEVIATION,
     "amount_to_max": FeatureKind.AMOUNT_TO_MAX,
+    "peak_to_mean": FeatureKind.PEAK_TO_MEAN,
     "fraud_count": FeatureKind.FRAUD_COUNT,
     "fraud_rate": FeatureKind.FRAUD_RATE,
+    "fraud_age": FeatureKind.FRAUD_AGE,
+    "fraud_streak": FeatureKind.FRAUD_STREAK,
 }
-LABEL_KINDS = frozenset({FeatureKind.FRAUD_COUNT, FeatureKind.FRAUD_RATE})  # what only labels can tell
+LABEL_KINDS = frozenset(kind for kind in FeatureKind if kind.name.startswith("FRAUD_"))  # what only labels can tell
 PLAIN = {
     "seconds_since_last": FeatureKind.SECONDS_SINCE_LAST,
     "distance_km": FeatureKind.DISTANCE_KM,
@@ -206,14 +212,14 @@ class Labels:
 
     `pending_rows_max` bounds the store of decided rows that a label may still find. `frauds_until_half` is the number
     of frauds at which the supervised head weighs as much as the unsupervised members; of the genuine rows it learns
-    `genuine_share`, each for as many as it stands for, and each fraud for `fraud_weight` of them.
+    `genuine_share`, and each fraud for `fraud_weight` of them. `ridge` draws its weights to nothing.
     """
 
     pending_rows_max: int = 262_144
-    frauds_until_half: float = 50.0
+    frauds_until_half: float = 10.0
     genuine_share: float = 0.2
-    fraud_weight: float = 2.0
-    learning_rate: float = 0.1
+    fraud_weight: float = 1.0
+    ridge: float = 10.0
     boosted_trainer: str = ""  # dotted name of a function; empty: no boosted head
     boosted_trees: int = 60
     boosted_depth: int = 5
@@ -228,7 +234,7 @@ class Heads:
     """
 
     trained: tuple[TrainedOutside, ...]
-    frauds_until_half: float = 50.0
+    frauds_until_half: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,12 +289,15 @@ def parse_feature(name: str) -> Feature:
     `E.count.W`, `E.sum.W`            rows and amount of entity E in the window W before this row
     `E.seconds_since_last`            since E's previous row
     `E.amount_to_mean.W`              amount ÷ E's mean amount in W; `amount_to_max` likewise
+    `E.peak_to_mean.W`                E's largest amount in W before this row ÷ its mean in its longest window
     `E.amount_deviation.W`            (amount − mean) ÷ standard deviation in W
     `E.new.KEY`                       1 when KEY's value is not among E's last ones (16 merchants, 4 others)
     `E.distinct.KEY.W`                distinct values of KEY seen with E in W, this row's included, at most 8
     `E.distance_km`, `E.speed_kmh`    from E's previous place
     `E.fraud_count.W`                 frauds of E that labels told of in the window W, by the labels' arrival
     `E.fraud_rate.W`                  their share of E's labels in W, drawn to the stream's own share where few
+    `E.fraud_age.W`                   seconds since the first of them
+    `E.fraud_streak.W`                the last of E's labels in W that said fraud in a row, as a number
     ================================  ==============================================================
 
     Raises SpecError, naming what was expected.
@@ -310,12 +319,13 @@ def parse_feature(name: str) -> Feature:
     raise SpecError(
         f"unknown feature {name!r}: expected amount, hour, weekday, numeric.COLUMN, or ENTITY followed by one of "
         ".count.W .sum.W .seconds_since_last .amount_to_mean.W .amount_deviation.W .amount_to_max.W .new.KEY "
-        ".distinct.KEY.W .distance_km .speed_kmh .fraud_count.W .fraud_rate.W, where W is a window such as 24h"
+        ".peak_to_mean.W .distinct.KEY.W .distance_km .speed_kmh .fraud_count.W .fraud_rate.W .fraud_age.W "
+        ".fraud_streak.W, where W is a window such as 24h"
     )
 
 
 DEFAULT_WINDOWS = ("1h", "24h", "7d", "30d")
-DEFAULT_LABEL_WINDOWS = ("1d", "7d", "30d")
+LABEL_WINDOWS = ("1d", "7d", "30d")
 
 
 def default_features(entities: tuple[Entity, ...], keys: tuple[str, ...], numeric: tuple[str, ...]) -> tuple[str, ...]:
@@ -338,13 +348,15 @@ def default_features(entities: tuple[Entity, ...], keys: tuple[str, ...], numeri
 
 
 def default_label_features(entities: tuple[Entity, ...]) -> tuple[str, ...]:
-    """What labels tell of each entity, kept beside the other features where none is declared."""
-    return tuple(
-        f"{entity.name}.{kind}.{window}"
-        for entity in entities
-        for kind in ("fraud_count", "fraud_rate")
-        for window in DEFAULT_LABEL_WINDOWS
-    )
+    """What is kept besides where labels are: what these tell, and whether the owner's last payments were odd."""
+    names: list[str] = []
+    for entity in entities:
+        names += [
+            f"{entity.name}.{kind}.{window}" for kind in ("fraud_count", "fraud_rate") for window in LABEL_WINDOWS
+        ]
+        names += [f"{entity.name}.{kind}.{LABEL_WINDOWS[-1]}" for kind in ("fraud_age", "fraud_streak")]
+    owner = next((owner for owner in OWNERS if any(entity.name == owner for entity in entities)), "")
+    return (*names, *(f"{owner}.peak_to_mean.{window}" for window in ("24h", "7d") if owner))
 
 
 MODEL_KINDS = frozenset(

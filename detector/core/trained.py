@@ -74,15 +74,22 @@ def blend(
     frauds = declared.frauds_until_half + frauds_learned(labels)
     bits = frauds * head.bits_of(score)
     for one, own in zip(heads, probability, strict=True):
-        bits += one.frauds * head.head_bits(one.logit(own), one.level)
+        bits += one.frauds * evidence(one.logit(own), one.level)
         frauds += one.frauds
     blended: NDArray[np.float64] = 1.0 - np.exp2(-np.minimum(bits / frauds, head.BITS_MAX))
     return blended
 
 
+def evidence(logit: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    """Log-odds (n,) in bits over those of the median row, which has 1; below the median they run out to 0."""
+    bits = (logit - level) / np.log(2.0)
+    above: NDArray[np.float64] = np.where(bits < 0.0, np.exp2(np.minimum(bits, 0.0)), 1.0 + bits)
+    return above
+
+
 def frauds_learned(labels: LabelState | None) -> float:
-    """The frauds that the online head speaks from; none before it learned a row."""
-    if labels is None or labels.head["counter"][head.TAKEN] == 0:
+    """The frauds that the online head speaks from; none before its first fit."""
+    if labels is None or labels.head["counter"][head.FITTED] == 0:
         return 0.0
     return float(max(labels.counter[FRAUDS], 0))
 

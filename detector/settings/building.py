@@ -52,6 +52,7 @@ _NEEDS_AMOUNT = (
     FeatureKind.AMOUNT_TO_MEAN,
     FeatureKind.AMOUNT_DEVIATION,
     FeatureKind.AMOUNT_TO_MAX,
+    FeatureKind.PEAK_TO_MEAN,
 )
 _NEEDS_PLACE = (FeatureKind.DISTANCE_KM, FeatureKind.SPEED_KMH)
 
@@ -135,7 +136,7 @@ def _labels(settings: Settings) -> Labels | None:
         declared.frauds_until_half,
         declared.genuine_share,
         declared.fraud_weight,
-        declared.learning_rate,
+        declared.ridge,
         BOOSTED_TRAINER if declared.boosted else "",
         boosted_delay_rows=declared.boosted_delay_rows,
     )

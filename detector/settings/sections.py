@@ -238,7 +238,7 @@ class LabelSettings(Section):
         "comes later is an orphan.",
     )
     frauds_until_half: float = Field(
-        default=50.0,
+        default=10.0,
         gt=0,
         le=1e9,
         description="Labelled frauds at which the supervised head weighs as much as the other models; none: nothing.",
@@ -247,7 +247,7 @@ class LabelSettings(Section):
         default=0.2, gt=0, le=1, description="Share of the genuine rows that the head learns; frauds it learns all."
     )
     fraud_weight: float = Field(
-        default=2.0, gt=0, le=1e6, description="How many of those genuine rows a fraud weighs as much as."
+        default=1.0, gt=0, le=1e6, description="How many of those genuine rows a fraud weighs as much as."
     )
     boosted: bool = Field(
         default=False,
@@ -261,7 +261,12 @@ class LabelSettings(Section):
         description="Rows from the start of a fit to the row where its trees take over; should they not be ready, "
         "deciding waits for them.",
     )
-    learning_rate: float = Field(default=0.1, gt=0, le=10, description="First step of the head's weights (AdaGrad).")
+    ridge: float = Field(
+        default=10.0,
+        gt=0,
+        le=1e6,
+        description="How strongly the head's weights are drawn to nothing: rows that a weight needs to be believed.",
+    )
 
 
 class Http(Section):

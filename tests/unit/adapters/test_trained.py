@@ -164,7 +164,7 @@ def test_a_head_needs_no_label_and_counts_by_the_frauds_it_was_trained_on(folder
     probability, anomaly = np.array([[0.001, 0.02, 0.6, 0.99]]), np.full(4, 0.9)
     heard = blend(spec.heads, (head,), None, probability, anomaly)
     assert (np.diff(heard) > 0.0).all()
-    share = model.frauds / (model.frauds + 50.0)
+    share = model.frauds / (model.frauds + 10.0)
     evidence = (head.logit(probability[0]) - head.level)[-1] / np.log(2.0) + 1.0
     assert bits_of(heard)[-1] == pytest.approx((1 - share) * bits_of(anomaly)[-1] + share * evidence)
     silent = replace(spec.heads, trained=(replace(model, weight=1e-6),))
@@ -313,7 +313,7 @@ def test_the_settings_declare_it(folder: Path, tmp_path: Path) -> None:
     settings = settings_with(tmp_path, folder / "xgboost")
     spec = settings.spec()
     assert spec.heads is not None
-    assert (spec.heads.frauds_until_half, spec.heads.trained[0].features) == (50.0, FEATURES)
+    assert (spec.heads.frauds_until_half, spec.heads.trained[0].features) == (10.0, FEATURES)
     declared(folder / "forest", "forest")
     member = settings_with(tmp_path, folder / "forest").spec().members[-1]
     assert isinstance(member, Trained)

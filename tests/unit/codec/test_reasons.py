@@ -160,6 +160,33 @@ EXACT = [
         ),
     ),
     (
+        "terminal.fraud_age.30d",
+        7_200.0,
+        {},
+        "the first fraud of this terminal in the 30 days before was confirmed 2 h ago",
+    ),
+    (
+        "terminal.fraud_streak.30d",
+        3.0,
+        {},
+        "the last 3 transactions of this terminal that were labelled were all frauds",
+    ),
+    (
+        "terminal.fraud_streak.30d",
+        1.0,
+        {},
+        "the last transaction of this terminal that was labelled was a fraud",
+    ),
+    (
+        "card.peak_to_mean.7d",
+        4.0,
+        {"typical_low": 1.0, "typical_high": 3.0},
+        (
+            "this card's largest amount in the 7 days before is 4 times its mean, higher than 99.920 % of earlier "
+            "transactions (usually 1 to 3)"
+        ),
+    ),
+    (
         "terminal.fraud_rate.30d",
         0.25,
         {"typical_low": 0.001, "typical_high": 0.002},

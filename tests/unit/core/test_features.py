@@ -339,6 +339,19 @@ def test_rows_without_an_amount_count_and_do_not_dilute_the_mean() -> None:
     assert np.isnan(features[-3, column(WINDOWED, "card.amount_to_mean.30d")])
 
 
+def test_an_owners_largest_amount_of_late_against_its_mean() -> None:
+    spec = replace(WINDOWED, features=features_of("card.peak_to_mean.24h", "card.count.30d"))
+    batch = some_rows(0, rows=5)
+    batch.event_time_ms[:] = START_MS + np.arange(5) * 86_400_000
+    batch.key[:] = 5 << 48
+    batch.amount[:] = (10.0, 20.0, 60.0, 30.0, 999.0)
+    features, _ = decided_features(spec, batch)
+    assert np.isnan(features[0, 0])
+    batch.event_time_ms[:] = START_MS + np.array([0, 1, 50, 51, 52]) * 3_600_000
+    features, _ = decided_features(spec, batch)
+    assert features[-1, 0] == pytest.approx(60.0 / 30.0)  # 60 of the last day, 30 the mean of four
+
+
 def test_extreme_amounts_stay_finite_or_missing() -> None:
     for past, now in ((5e-324, 1e12), (1e12, 5e-324), (0.0, 1e12), (1e-99, 1e12), (1e12, 1e12)):
         batch = some_rows(0, rows=8)

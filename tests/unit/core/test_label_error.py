@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from detector.core.batch import TransactionBatch
 from detector.core.labels import LabelBatch, learn_labels
 from detector.core.operator import step
 from detector.core.spec import Labels
@@ -23,9 +24,11 @@ def test_the_error_is_that_of_a_head_which_has_not_learned_the_label() -> None:
     fraud = batch.amount > 40.0
     labels = LabelBatch(batch.identity, fraud, np.full(len(batch), batch.event_time_ms.max()))
     assert len(learn_labels(SPEC, state, labels.rows(0, 100)).error) == 0  # nothing was learned before
+    step(SPEC, state, fresh(400))  # a head is fitted before the first decision after its labels
     before = learn_labels(SPEC, state, labels.rows(100, 250)).error
     assert before.shape == (150,)
     assert ((before >= 0.0) & (before <= 1.0)).all()
+    step(SPEC, state, fresh(401))
     later = learn_labels(SPEC, state, labels.rows(250, 400)).error
     assert later.mean() < before.mean() < 0.5
     again = learn_labels(SPEC, state, labels)  # duplicates have no error of their own
@@ -33,6 +36,13 @@ def test_the_error_is_that_of_a_head_which_has_not_learned_the_label() -> None:
     assert len(again.error) == 0
     flipped = LabelBatch(labels.identity[:9], ~labels.is_fraud[:9], labels.event_time_ms[:9])
     assert len(learn_labels(SPEC, state, flipped).error) == 0
+
+
+def fresh(number: int) -> TransactionBatch:
+    """One more row."""
+    batch = stream(SPEC, seeded_codes(5, number + 1, True)).rows(number, number + 1)
+    batch.identity = np.array([number + 1], np.uint64) << np.uint64(20)
+    return batch
 
 
 def test_an_orphan_has_none() -> None:

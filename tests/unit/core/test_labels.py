@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.core import head
 from detector.core.batch import TransactionBatch
-from detector.core.labels import PRIOR_LABELS, LabelBatch, LabelTally, label_gauges, learn_labels
+from detector.core.confirmed import PRIOR_LABELS
+from detector.core.labels import LabelBatch, LabelTally, label_gauges, learn_labels
 from detector.core.operator import step
 from detector.core.spec import Decision, Entity, HalfSpaceTrees, Labels, Spec, default_model_features, parse_feature
 from detector.core.state import TaskState, gauges, new_state
-from tests.streams import DAY, HOUR, START_MS, WITHOUT_JIT, examples
+from tests.streams import DAY, HOUR, START_MS, WITHOUT_JIT, examples, features_of
 
 NAMES = ("amount", "card.fraud_count.1d", "card.fraud_rate.1d", "card.fraud_count.7d", "card.fraud_rate.30d")
 SPEC = Spec(
@@ -125,7 +129,6 @@ def test_a_label_from_long_ago_counts_at_the_watermark() -> None:
 
 
 def test_a_spec_without_labels_takes_none() -> None:
-    from dataclasses import replace
 
     plain = replace(SPEC, labels=None, features=SPEC.features[:1])
     with pytest.raises(ValueError, match=r"labels\.enabled"):
@@ -136,6 +139,40 @@ def test_models_do_not_look_at_what_labels_tell() -> None:
     assert default_model_features(SPEC.features) == ("amount",)
     only_labels = (*SPEC.features[1:], parse_feature("hour"))
     assert default_model_features(only_labels) == ("hour",)
+
+
+def test_how_old_the_frauds_are_and_how_many_came_last_in_a_row() -> None:
+    names = ("amount", "card.fraud_age.7d", "card.fraud_streak.7d", "card.fraud_streak.1h")
+    spec = replace(SPEC, features=features_of(*names))
+    state = new_state(spec)
+    step(spec, state, rows([START_MS] * 6, [1] * 6, 1))
+
+    def seen(after_ms: int, number: int) -> list[float]:
+        return step(spec, state, rows([START_MS + after_ms], [1], number)).features[0, 1:].tolist()
+
+    assert np.isnan(seen(0, 7)[0])
+    for number, fraud, after in ((1, True, 1), (2, True, 2), (3, False, 3), (4, True, 4), (5, True, 5)):
+        learn_labels(spec, state, labels([(number, fraud, START_MS + after * HOUR)]))
+    assert seen(6 * HOUR, 8) == [5 * 3600.0, 2.0, 0.0]
+    assert seen(5 * HOUR + HOUR // 2, 9) == [4.5 * 3600.0, 2.0, 1.0]
+    learn_labels(spec, state, labels([(6, False, START_MS + 7 * HOUR)]))
+    assert seen(8 * HOUR, 10) == [7 * 3600.0, 0.0, 0.0]
+    assert np.isnan(seen(9 * DAY, 11)[0])
+
+
+def test_the_head_takes_unlabelled_rows_for_genuine_where_frauds_alone_are_told() -> None:
+    random = np.random.RandomState(5)
+    spec = replace_labels()
+    state = new_state(spec)
+    fraud = random.random_sample(1_000) < 0.05
+    amount = np.where(fraud, 500.0, random.uniform(5.0, 100.0, 1_000))
+    step(spec, state, rows([START_MS] * 1_000, [1] * 1_000, 1, amount.tolist()))
+    learn_labels(spec, state, labels([(int(row) + 1, True, START_MS) for row in np.flatnonzero(fraud)]))
+    new = rows([START_MS + HOUR] * 3, [2] * 3, 2_000, [500.0, 50.0, 20.0])
+    assert step(spec, state, new).risk.argmax() == 0
+    assert state.labels is not None
+    logit = head.logits(state.labels.head, state.labels.boosted, state.labels.pending.inputs[1_000:1_003])
+    assert logit[0] > max(logit[1:]) + 3.0
 
 
 @examples(100, 15)
@@ -200,13 +237,11 @@ def test_the_head_learns_what_labels_tell_and_weighs_by_frauds() -> None:
                 learn_labels(spec, state, labels(tell))
         risk[told] = np.concatenate(found)[n // 2 :]
         weight = label_gauges(spec, state.labels)["head_weight"]
-        assert weight == (pytest.approx(fraud.sum() / (fraud.sum() + 50.0)) if told else 0.0)
+        assert weight == (pytest.approx(fraud.sum() / (fraud.sum() + 10.0)) if told else 0.0)
     late = fraud[n // 2 :]
-    assert np.median(risk[True][late]) > 900.0
+    assert np.median(risk[True][late]) > 930.0  # they share a bin with a tenth of the genuine rows
     assert np.median(risk[False][late]) < 700.0
 
 
 def replace_labels(**changes: float) -> Spec:
-    from dataclasses import replace
-
     return replace(SPEC, labels=Labels(**changes))
