@@ -185,12 +185,12 @@ def _told(fold: Fold, state: TaskState, row: Floats, amount: float, decided: Dec
         spec=fold.spec,
         state=state,
         features=row,
-        members=fold.members,
+        members=fold.members[: len(plan.members)],  # heads that were trained elsewhere come after
         transaction_id=name if len(name) < DIGITS_MIN else mask(name),
         event_time_ms=int(decided.event_time_ms[0]),
         risk=float(decided.risk[0]),
         verdict=VERDICTS[int(decided.verdict[0])],
-        score=decided.score[:, 0],
+        score=decided.score[: len(plan.members), 0],
         reasons=(),
     )
     evidence = explain(

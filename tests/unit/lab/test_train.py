@@ -13,9 +13,11 @@ from click.testing import CliRunner, Result
 
 from detector.adapters import tracker, trained
 from detector.cli import cli
+from detector.lab import freeze
 from detector.lab.errors import InputStopped, LabError, WrongUsage
 from detector.lab.parameters import as_toml, read_parameters
 from detector.lab.train import Asked, run
+from detector.settings import load
 from tests.unit.lab.tables import matrix_of, rows, written
 
 
@@ -110,6 +112,15 @@ def test_label_features_are_those_that_labels_would_have_told(data: Path, tmp_pa
     assert refused.exit_code == 78
     assert "card.fraud_count.1d" in refused.output
     assert "set labels.enabled" in refused.output
+
+
+def test_a_row_is_explained_by_members_beside_a_head(data: Path, tmp_path: Path) -> None:
+    train(data, tmp_path / "M", "xgboost", holdout=0.0)
+    settings = load(tmp_path / "M" / "detector.toml", {})
+    frozen = freeze.find(settings, data, "t900")
+    assert len(frozen.score) == len(frozen.members) == len(frozen.credits()) - 1
+    assert not any(name.startswith("trained") for name in frozen.members)
+    assert frozen.reasons
 
 
 def test_parameters_come_from_a_file(data: Path, tmp_path: Path) -> None:
