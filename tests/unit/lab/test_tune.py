@@ -109,7 +109,7 @@ def test_a_study_of_another_question_is_refused(data: Path, tmp_path: Path) -> N
 
 
 def test_the_detector_tuned_beats_its_default_and_is_a_configuration_that_runs(data: Path, tmp_path: Path) -> None:
-    tuned(data, tmp_path / "T", "detector", trials=5)
+    tuned(data, tmp_path / "T", "detector", trials=4)
     found = figures(tmp_path / "T")
     assert found["best"] > found["default"]
     settings = load(tmp_path / "T" / "detector.toml", {})
