@@ -77,7 +77,8 @@ def test_windows_are_a_cards_rows_oldest_first(source: Path) -> None:
 
 
 def test_rows_in_no_order_are_put_in_order(tmp_path: Path) -> None:
-    shuffled = [rows()[index] for index in np.random.default_rng(1).permutation(1_200)]
+    given = rows()
+    shuffled = [given[index] for index in np.random.default_rng(1).permutation(1_200)]
     straight = open_table(written(tmp_path / "payments.csv", rows()))
     (config := tmp_path / "detector.toml").write_text(settings_for(straight, None, None)[1].toml())
     straight = matrix_of(tmp_path / "payments.csv", config=config)
