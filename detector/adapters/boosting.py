@@ -13,7 +13,7 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
-LEARNING_RATE = 0.15
+LEARNING_RATE = 0.1
 BINS = 64
 
 Trees = tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]

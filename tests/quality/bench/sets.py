@@ -29,7 +29,7 @@ ROW_EVERY_MS = 8_640
 BEGIN_MS = 1_735_689_600_000  # of sets without a time: 2025-01-01
 BOOK_WEEK_MS = (1_533_686_400_000, 1_534_291_200_000)  # 2018-08-08 to 08-14, the Handbook's test week
 COLUMNS_ALONE = "[input]\nnumeric = [{columns}]\nfields = {{}}\n"
-LABELS = "\n[labels]\nenabled = true\n"
+LABELS = "\n[labels]\nenabled = true\nboosted = true\n"
 
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.int64]
@@ -80,8 +80,8 @@ FURTHER = (
 class Loaded:
     """n rows. `batches` hold them all, in order; `fraud` bool (n,); `day` int64 (n,), of the event time.
 
-    `spec` is the default one without labels, `labelled` the same with labels. In `extra` lie `card`, `terminal` and
-    `scenario`, int64 (n,), where the set knows them.
+    `spec` is the default one without labels, `labelled` the same with both heads that learn from them. In `extra` lie
+    `card`, `terminal` and `scenario`, int64 (n,), where the set knows them.
     """
 
     source: BenchSet
