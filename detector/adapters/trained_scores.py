@@ -7,6 +7,7 @@ or search neighbours are asked one row at a time, which costs up to milliseconds
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -72,11 +73,13 @@ def _xgboost(artifact: Artifact) -> Scorer:
         import xgboost
     except ImportError as error:
         raise TrainedError(f"expected xgboost, found none ({error}); install the extra `trained`") from None
+    if not artifact.model.startswith(b"{"):  # XGBoost ends the process over an empty one
+        raise TrainedError(f"{artifact.card.file}: expected a model of XGBoost in UBJSON, found something else")
     booster = xgboost.Booster({"nthread": 1})
     try:
         booster.load_model(bytearray(artifact.model))
     except xgboost.core.XGBoostError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = re.sub(r"^\[.*?\] \S+: ", "", str(error).strip().splitlines()[0])  # without time and source line
         raise TrainedError(f"{artifact.card.file}: expected a model of XGBoost, found: {reason}") from None
     if booster.num_features() != len(artifact.card.features):
         raise TrainedError(

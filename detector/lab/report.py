@@ -52,6 +52,7 @@ class Report:
         self._files: list[str] = []
         self._old = _files_of(folder, command, overwrite)
         self._hidden = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+        shutil.rmtree(self._hidden, ignore_errors=True)  # of a killed process that had this number
         try:
             self._hidden.mkdir(parents=True)
         except OSError as error:

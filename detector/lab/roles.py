@@ -30,6 +30,8 @@ LUHN_SHARE_MIN = 0.9  # of a column's long numbers pass the check of card number
 ROW_ROLES = ("event_time", "transaction_id", "card", "customer", "merchant", "terminal", "device", "ip", "country",
              "mcc", "channel", "currency", "amount", "lat", "lon", "label")  # fmt: skip
 YEAR_2000_S, YEAR_2100_S = 946_684_800, 4_102_444_800
+YEAR_1900_MS, YEAR_2200_MS = -2_208_988_800_000, 7_258_118_400_000
+INTEGER_BOUND = 2.0**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,10 @@ class Roles:
 
 
 def times_of(column: pa.ChunkedArray, time_format: str, origin: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(ms since 1970 UTC, which are there) of times, of texts as `time_format` says, or of numbers as it says."""
+    """(ms since 1970 UTC, which are there) of times, of texts as `time_format` says, or of numbers as it says.
+
+    Years before 1900 or after 2200 stand for no time: the detector takes none of them either.
+    """
     import pyarrow as pa
 
     from schemas.times import rfc3339_ms
@@ -115,10 +120,14 @@ def times_of(column: pa.ChunkedArray, time_format: str, origin: str) -> tuple[ND
         column = pa.chunked_array([times(column.combine_chunks(), [time_format])])
     there = np.asarray(column.is_valid())
     if pa.types.is_timestamp(column.type):
-        return column.cast(pa.int64()).fill_null(0).to_numpy().astype(np.int64), there
-    numbers = column.cast(pa.float64()).fill_null(0).to_numpy()
-    scale = 1 if time_format == "epoch_ms" else 1000
-    return (numbers * scale).astype(np.int64) + (rfc3339_ms(origin) if origin else 0), there
+        time_ms = column.cast(pa.int64()).fill_null(0).to_numpy().astype(np.int64)
+    else:
+        numbers = column.cast(pa.float64()).fill_null(0).to_numpy()
+        scale = 1 if time_format == "epoch_ms" else 1000
+        time_ms = np.clip(numbers * scale, -INTEGER_BOUND, INTEGER_BOUND).astype(np.int64)
+        time_ms += rfc3339_ms(origin) if origin else 0
+    there = there & (time_ms >= YEAR_1900_MS) & (time_ms < YEAR_2200_MS)
+    return np.where(there, time_ms, 0), there
 
 
 def truths_of(column: pa.ChunkedArray) -> NDArray[np.int8]:

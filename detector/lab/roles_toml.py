@@ -76,15 +76,24 @@ def numeric_names(roles: Roles) -> dict[str, str]:
 def settings_for(table: Table, config: Path | None, label: str | None) -> tuple[Settings, Roles, str]:
     """(settings, roles, what is told): from `config` where it is given, else from the guess.
 
-    Raises WrongUsage: `label` is no column; ConfigError; NotConfigured: the configuration names columns not there.
+    Raises WrongUsage: `label` is no column; NotConfigured: the configuration has faults, or names columns not there.
     """
     if label is not None and label not in table.columns:
         raise WrongUsage(f"--label {label}: expected one of the columns {', '.join(table.columns)}")
     roles = guess(table, label)
     if config is None:
         return as_settings(roles.toml()), roles, "no configuration: roles are guessed from names, types and values"
-    settings = load(config)
+    settings = _loaded(config)
     return settings, from_mapping(settings.mapping, table, roles), f"roles as {config} says"
+
+
+def _loaded(config: Path) -> Settings:
+    """The settings of a file. Raises NotConfigured with every fault."""
+    try:
+        return load(config)
+    except ConfigError as error:
+        lines = "".join(f"\n  {fault}" for fault in error.faults)
+        raise NotConfigured(f"{config}: {len(error.faults)} fault(s) in the configuration{lines}") from error
 
 
 def as_settings(text: str) -> Settings:

@@ -21,6 +21,8 @@ _UNION_MEMBER = re.compile(r"\[key\]|str|int|float|bool|(tuple|function|constrai
 class ConfigError(Exception):
     """A configuration that cannot run; `faults` lists every fault with its place."""
 
+    exit_code = 78
+
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults

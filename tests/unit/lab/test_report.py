@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -135,3 +136,9 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_numbers_for_people(value: float | None, text: str) -> None:
     assert told(value) == text
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / f".out.{os.getpid()}.part").mkdir()
+    made(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -200,3 +200,24 @@ def test_numbers_out_of_bounds_are_left_out(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_words_of_a_name(name: str, words: list[str]) -> None:
     assert words_of(name) == words
+
+
+def test_years_that_no_transaction_has_are_no_times(tmp_path: Path) -> None:
+    rows = [f"{i},{2024 if i % 10 else year}-01-01 00:{i % 60:02d}:00,{i}" for i, year in zip(
+        range(100), ("0001", "9999") * 50, strict=True)]  # fmt: skip
+    roles = guessed(tmp_path, "id,time,amount\n" + "\n".join(rows))
+    assert roles.event_time == "time"
+    _, there = roles.times(open_table(tmp_path / "table.csv").sample)
+    assert there.tolist() == [i % 10 != 0 for i in range(100)]
+    assert roles.disorder_ms == 58 * 60_000  # from minute 59 to the next hour's minute 1
+
+
+@pytest.mark.parametrize("text", ["alerts_per_month = 3", "x = ["])
+def test_every_command_tells_the_faults_of_a_configuration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "table.csv").write_text("id,amount\n1,2\n2,3\n")
+    (tmp_path / "bad.toml").write_text(text)
+    for command in (["explore"], ["evaluate", "--no-tracking"], ["train", "--model=xgboost", "--no-tracking"]):
+        arguments = ["lab", *command, str(tmp_path / "table.csv"), "--config", str(tmp_path / "bad.toml")]
+        error = CliRunner().invoke(cli, arguments).exception
+        assert isinstance(error, NotConfigured)
+        assert f"{tmp_path / 'bad.toml'}: 1 fault(s)" in str(error)
