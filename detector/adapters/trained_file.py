@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ FORMAT = 1
 FEATURES_VERSION = 1  # of what features mean
 FILE_BYTES_MAX = 1 << 30
 SKOPS, UBJ = "model.skops", "model.ubj"
+PROBABILITY = "probability"  # how supervised models are asked, and no others
+NAME = r"[\w -]{1,64}"
 LIBRARY = {SKOPS: "scikit-learn", UBJ: "xgboost"}
 
 
@@ -97,7 +101,7 @@ def read(folder: Path) -> Artifact:
     encoded = _bytes(folder / CARD)
     try:
         card = msgspec.json.decode(encoded, type=Card)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise TrainedError(f"{folder / CARD}: expected what `detector lab train` writes, found: {error}") from None
     if card.format != FORMAT:
         raise TrainedError(f"{folder / CARD}: expected format {FORMAT}, found {card.format}; train it anew")
@@ -106,6 +110,15 @@ def read(folder: Path) -> Artifact:
     widths = {len(card.features), len(card.typical), *(len(probe.row) for probe in card.probes)}
     if widths != {len(card.features)} or not card.features or not card.probes:
         raise TrainedError(f"{folder / CARD}: expected typical values and probes for each feature; train it anew")
+    if card.supervised != (card.read == PROBABILITY) or not 0.0 < card.width < math.inf:
+        raise TrainedError(
+            f"{folder / CARD}: expected supervised, read and width that go together, found {card.supervised}, "
+            f"{card.read!r} and {card.width}: it was edited; copy the whole folder again, or train it anew"
+        )
+    if not re.fullmatch(NAME, card.name):
+        raise TrainedError(
+            f"{folder / CARD}: expected a name of up to 64 letters, digits, blanks, _ and -; train it anew"
+        )
     model = _bytes(folder / card.file)
     found = hashlib.sha256(model).hexdigest()
     if found != card.sha256:

@@ -40,9 +40,17 @@ def scorer(artifact: Artifact) -> Scorer:
     Raises TrainedError: unknown types in the file, a package that is missing, scores that are not those it was trained
     with.
     """
-    ask = unchecked(artifact)
     expected = np.array([probe.score for probe in artifact.card.probes])
-    found = ask(np.array([probe.row for probe in artifact.card.probes], np.float64))
+    try:
+        ask = unchecked(artifact)
+        found = ask(np.array([probe.row for probe in artifact.card.probes], np.float64))
+    except TrainedError:
+        raise
+    except Exception as error:  # whatever a model raises that is not what its card says
+        raise TrainedError(
+            f"{artifact.card.file}: expected a model that can be asked by {artifact.card.read!r}, as model.json says, "
+            f"found: {error}; copy the whole folder again, or train it anew"
+        ) from error
     if not np.allclose(found, expected, rtol=PROBE_TOLERANCE, atol=PROBE_TOLERANCE):
         worst = int(np.argmax(np.abs(found - expected)))
         versions = ", ".join(f"{name} {version}" for name, version in artifact.card.versions.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -215,10 +216,35 @@ def test_a_model_that_was_changed_or_is_not_there_is_refused(tmp_path: Path) -> 
         ({"file": "model.pkl"}, "expected a file model.skops or model.ubj, found 'model.pkl'"),
         ({"typical": [1.0]}, "typical values and probes for each feature"),
         ({"features": "amount"}, "expected what `detector lab train` writes"),
+        ({"supervised": False}, "expected supervised, read and width that go together, found False, 'probability'"),
+        ({"width": 0.0}, "found True, 'probability' and 0.0: it was edited"),
+        ({"name": "../../x"}, "expected a name of up to 64 letters"),
     ):
         saved(tmp_path, "xgboost")
         with pytest.raises(TrainedError, match=reason):
             trained.declare(str(changed(tmp_path, **fields)))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04.", b"{}", b"{L\x00"])
+def test_what_is_no_model_of_xgboost_is_refused_with_the_reason(tmp_path: Path, content: bytes) -> None:
+    saved(tmp_path, "xgboost")
+    (tmp_path / "model.ubj").write_bytes(content)
+    with pytest.raises(TrainedError, match=r"model\.ubj: expected a model of XGBoost") as error:
+        trained.declare(str(changed(tmp_path, sha256=hashlib.sha256(content).hexdigest())))
+    assert "[bt]" not in str(error.value)
+
+
+@pytest.mark.parametrize("read", ["neighbours", "centre", "error", "z", "beyond"])
+def test_a_model_that_cannot_be_asked_as_its_card_says_is_refused(tmp_path: Path, read: str) -> None:
+    saved(tmp_path, "forest")
+    with pytest.raises(TrainedError, match=f"expected a model that can be asked by '{read}', as model.json says"):
+        trained.declare(str(changed(tmp_path, read=read)))
+
+
+def test_a_card_too_deep_to_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"data":' * 100_000)
+    with pytest.raises(TrainedError, match="expected what `detector lab train` writes"):
+        trained.declare(str(tmp_path))
 
 
 def test_a_model_that_scores_otherwise_here_is_refused(tmp_path: Path) -> None:
