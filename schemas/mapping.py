@@ -210,8 +210,13 @@ def split_path(path: str) -> tuple[str, ...]:
     return tuple(part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", path))
 
 
+def is_readable(part: str) -> bool:
+    """Whether records are read by this name: one that JSON must escape (a quote, a backslash, a control) is not."""
+    return not any(letter in '"\\' or letter < " " for letter in part)
+
+
 def _check_paths(columns: list[tuple[str, str, str]]) -> None:
-    """No empty part, no path that goes through another path's value, no path read as two kinds. Raises ValueError.
+    """No empty or unreadable part, no path that goes through another path's value, no path read as two kinds. Raises ValueError.
 
     `columns` holds (place, kind, path).
     """
@@ -220,6 +225,8 @@ def _check_paths(columns: list[tuple[str, str, str]]) -> None:
         parts = split_path(path)
         if not all(parts):
             raise ValueError(f"{place}: expected a path such as amount or payment.amount, found {path!r}")
+        if not all(map(is_readable, parts)):
+            raise ValueError(f"{place}: expected a path without quotes, backslashes and controls, found {path!r}")
         other = leaves.setdefault(parts, (place, kind))
         if other[1] != kind:
             raise ValueError(f"{place}: expected {kind} at {path!r}, but {other[0]} reads {other[1]} there")

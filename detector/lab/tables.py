@@ -19,6 +19,7 @@ from detector.lab.errors import InputStopped, NotConfigured
 from detector.lab.sources import CsvSource, JsonSource, ParquetSource, Source, readable
 from detector.lab.texts import Convert, converted, recognise
 from schemas.files import FileError, file_format
+from schemas.mapping import is_readable, split_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,12 +109,18 @@ class Table:
 
     def _recognise(self) -> None:
         rows = SAMPLE_ROWS if self._limit is None else min(SAMPLE_ROWS, self._limit)
+        names = [name for name in self._source.names if all(map(is_readable, split_path(self.path_of(name))))]
+        odd = [name for name in self._source.names if name not in set(names)]
+        if odd:
+            if not names:
+                raise InputStopped(f"{self.path}: expected a column whose name is plain text, found {odd}")
+            self._choices.append(f"{odd}: left out, for their names hold quotes, backslashes or control characters")
         with readable(self.path):
-            head = next(_rebatched(self._source.raw(rows, list(self._source.names)), rows, rows), None)
+            head = next(_rebatched(self._source.raw(rows, names), rows, rows), None)
         if head is None or not head.num_rows:
             raise InputStopped(f"{self.path}: expected rows below the header, found none")
         told: dict[str, list[str]] = {}
-        for name in head.column_names:
+        for name in names:
             how, choices = self._column(_whole(head.column(name)))
             if how is not None:
                 self._converts[name] = how

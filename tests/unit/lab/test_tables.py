@@ -312,3 +312,20 @@ def test_parquet_without_rows_or_with_one_name_twice(tmp_path: Path) -> None:
     pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), path)
     with pytest.raises(InputStopped, match="more than once"):
         open_table(path)
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet", "table.jsonl"])
+def test_columns_that_records_are_not_read_by_are_left_out_and_told(tmp_path: Path, name: str) -> None:
+    path, odd = tmp_path / name, ['a "b"', "c\td", "e\\f"]
+    values = {column: [1.0, 2.0] for column in ["amount", *odd]}
+    if name.endswith("parquet"):
+        pq.write_table(pa.table(values), path)
+    elif name.endswith("csv"):
+        path.write_text('amount,"a ""b""","c\td",e\\f\n1,1,1,1\n2,2,2,2\n')
+    else:
+        path.write_text("".join(json.dumps({column: row + 1 for column in values}) + "\n" for row in range(2)))
+    table = open_table(path)
+    assert list(table.columns) == ["amount"]
+    assert any("quotes, backslashes or control characters" in choice for choice in table.choices)
+    [payloads] = table.payloads(10)
+    assert [json.loads(payload)["amount"] for payload in payloads] == [1, 2]

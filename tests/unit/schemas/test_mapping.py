@@ -105,3 +105,9 @@ def test_durations(text: str, milliseconds: int) -> None:
     for wrong in ("", "0s", "1", "1 s", "-1s", "1w", text.upper()):
         with pytest.raises(ValueError, match="duration"):
             duration_ms(wrong)
+
+
+@pytest.mark.parametrize("path", ['a"b', "a\\b", "a.b\n"])
+def test_a_name_that_records_are_not_read_by_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="without quotes, backslashes and controls"):
+        Mapping.model_validate({"fields": {"amount": path}})
