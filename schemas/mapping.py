@@ -216,7 +216,7 @@ def is_readable(part: str) -> bool:
 
 
 def _check_paths(columns: list[tuple[str, str, str]]) -> None:
-    """No empty or unreadable part, no path that goes through another path's value, no path read as two kinds. Raises ValueError.
+    """No empty or unreadable part, no path through another path's value, none read as two kinds. Raises ValueError.
 
     `columns` holds (place, kind, path).
     """

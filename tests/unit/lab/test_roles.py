@@ -135,10 +135,11 @@ def test_negative_amounts_are_allowed(tmp_path: Path) -> None:
 
 
 def test_names_that_toml_and_paths_must_escape(tmp_path: Path) -> None:
-    guessed(tmp_path, 'amount,"say ""x""",a.b,größe\n1,1,1,1\n2,3,4,5\n')
+    guessed(tmp_path, 'amount,"say ""x""",a.b,größe\n1,1,1,1\n2,3,4,5\n')  # JSON must escape quotes: left out
     settings, roles, _ = settings_for(open_table(tmp_path / "table.csv"), None, None)
-    assert sorted(settings.mapping.numeric.values()) == sorted(['say "x"', "a\\.b", "größe"])
-    assert len(roles.numeric) == 3
+    assert sorted(settings.mapping.numeric.values()) == sorted(["a\\.b", "größe"])
+    assert len(roles.numeric) == 2
+    Decoder(settings.mapping, settings.spec())
 
 
 def test_roles_of_a_configuration(tmp_path: Path) -> None:
