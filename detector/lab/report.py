@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import html
 import json
 import math
@@ -27,6 +28,7 @@ from detector.lab.errors import NotConfigured, WrongUsage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 FIGURES, PAGE = "figures.json", "report.html"
 ROWS_SHOWN_MAX = 60  # of a table in the page; the CSV has all of them
 DPI, CSS_DPI = 144, 96
@@ -66,10 +68,21 @@ class Report:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
+        try:
+            if kind is None:
+                self.close()
+        except OSError as unwritten:
+            raise self._unwritten(unwritten) from unwritten
+        finally:
             shutil.rmtree(self._hidden, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise self._unwritten(error) from error
+
+    def _unwritten(self, error: OSError) -> WrongUsage:
+        return WrongUsage(
+            f"--output {self.folder}: expected a place where it can be written: {error.strerror}; nothing is there of "
+            "this report: make room, or name another folder"
+        )
 
     def path(self, name: str) -> Path:
         """Where a file of the report is to be written; it is in `folder` after `close`."""

@@ -142,3 +142,16 @@ def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path:
     (tmp_path / f".out.{os.getpid()}.part").mkdir()
     made(tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("file", ["t_seen.csv", PAGE])
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    def path(report: Report, name: str) -> Path:
+        return Path("/dev/full") if name == file else real(report, name)
+
+    real = Report.path
+    monkeypatch.setattr(Report, "path", path)
+    with pytest.raises(WrongUsage, match="No space left on device; nothing is there of this report: make room"):
+        made(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
