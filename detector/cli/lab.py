@@ -149,6 +149,8 @@ def explore(
 
     folder = run(data, output, config=config, label=label, limit=limit, k=k, fence=fence, overwrite=overwrite)
     click.echo(f"{folder / 'report.html'}")
+    if config is None:
+        click.echo(f"a configuration to begin with: {folder / 'detector.toml'}")
 
 
 @lab.command(epilog=EXIT_CODES)

@@ -32,6 +32,7 @@ from detector.settings import Settings
 
 COMMAND = "train"
 SCORES_ROWS_MAX = 10_000  # newest, that scores.csv tells of
+HIGHEST_ROWS = 25  # of them, in the page
 TOP_SHARE = 0.01
 HIST_BINS = 40
 Floats = NDArray[np.float64]
@@ -122,7 +123,10 @@ def run(asked: Asked, tell: Tell) -> None:
         tracked.artifact(asked.output / artifact.card.file, "model")
         tracked.artifact(asked.output, "report")
         registered = tracked.registered(asked.register) if asked.register else ""
-    for line in (*lines_of(figures), f"the model and its report are in {asked.output}", tracked.told, registered):
+    where = f"the model and its report are in {asked.output}"
+    if asked.config is None:
+        where += f"; a configuration that uses it is {asked.output / 'detector.toml'}"
+    for line in (*lines_of(figures), where, tracked.told, registered):
         if line:
             tell(line)
 
@@ -229,7 +233,7 @@ def write(
         if figures["frauds"]:
             draw_ranking(report, tested)
     report.section("How to use it", "In detector.toml; it fits wherever the same features are in use:")
-    report.points(lines_to_use(asked.output).splitlines())
+    report.code(lines_to_use(asked.output))
     entities = ", ".join(f"{entity.name} by {entity.scope}" for entity in built.spec.entities) or "none"
     lateness = settings.features.allowed_lateness
     report.text(f"Features: {', '.join(built.names)}. Entities: {entities}. Allowed lateness {lateness}.")
@@ -237,13 +241,17 @@ def write(
     score = trained.scores(declared, built.values[newest])
     report.section("Its scores", "The newest rows as the saved model scores them, here and live.")
     draw_scores(report, score, built.label[newest])
+    columns = ["transaction_id", "label", declared.kind]
+    rows = [
+        [built.ids[row], None if built.label[row] < 0 else int(built.label[row]), float(one)]
+        for row, one in zip(newest.tolist(), score.tolist(), strict=True)
+    ]
+    report.csv("scores", columns, rows)
     report.table(
-        "scores",
-        ["transaction_id", "label", declared.kind],
-        [
-            [built.ids[row], None if built.label[row] < 0 else int(built.label[row]), float(one)]
-            for row, one in zip(newest.tolist(), score.tolist(), strict=True)
-        ],
+        "highest_scores",
+        columns,
+        sorted(rows, key=lambda row: -row[2])[:HIGHEST_ROWS],
+        f"The highest of the newest {len(rows):,} rows; all of them are in scores.csv.",
     )
 
 

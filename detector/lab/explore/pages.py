@@ -154,13 +154,13 @@ def _repeats(report: Report, found: Survey) -> None:
     report.section("Duplicates")
     rows = [[what, count, count / found.rows] for what, (count, _, _) in found.repeats.items()]
     report.table("duplicates", ["equal to an earlier row by", "rows", "share"], rows, percent=["share"])
-    listed = [[what, row + 1, before + 1] for what, (_, _, pairs) in found.repeats.items() for row, before in pairs]
+    listed = [[what, row, before] for what, (_, _, pairs) in found.repeats.items() for row, before in pairs]
     if listed:
         report.table(
             "duplicate_rows",
             ["equal by", "row", "equals row"],
             listed,
-            "Row 1 is the first below the header. The first few of each kind.",
+            "Rows are counted from 0, as `lab explain --row` takes them. The first few of each kind.",
             shown=12,
         )
     report.figures["duplicates"] = {what: count for what, count, _ in rows}
@@ -342,15 +342,16 @@ def _outliers(report: Report, found: Survey) -> None:
                 ]
             )
             named += [
-                [name, rule.name, one.row + 1, one.identity, one.value, one.away]
-                for one in outliers.named[place][column]
+                [name, rule.name, one.row, one.identity, one.value, one.away] for one in outliers.named[place][column]
             ]
     rows = [[None if isinstance(cell, float) and np.isnan(cell) else cell for cell in row] for row in rows]
     rows.sort(key=lambda row: -row[6])
+    columns = ["column", "rule", "from", "to", "below", "above", "share"]
+    columns += ["of them fraud"] if found.roles.label is not None else []
     report.table(
         "outliers",
-        ["column", "rule", "from", "to", "below", "above", "share", "of them fraud"],
-        rows,
+        columns,
+        [row[: len(columns)] for row in rows],
         "A column whose quartiles are equal has no bounds by the second rule.",
         shown=20,
         percent=["share", "of them fraud"],
@@ -358,9 +359,9 @@ def _outliers(report: Report, found: Survey) -> None:
     report.table(
         "outlier_rows_many",
         ["row", "id", "columns outside", "distance"],
-        [[row + 1, identity, count, distance] for count, distance, row, identity in outliers.top],
-        f"Rows outside in most columns, by {outliers.rules[0].name}; distance in sd, all columns added. Row 1 is the "
-        "first below the header.",
+        [[row, identity, count, distance] for count, distance, row, identity in outliers.top],
+        f"Rows outside in most columns, by {outliers.rules[0].name}; distance in sd, all columns added. Rows are "
+        "counted from 0, as `lab explain --row` takes them.",
         shown=15,
     )
     furthest = sorted(named, key=lambda row: -row[5])

@@ -79,7 +79,7 @@ def test_bank_transactions(tmp_path: Path) -> None:
     }  # fmt: skip
     named = cells(folder, "outlier_rows.csv")
     assert len(named) == sum(sum(some.values()) for rule, some in figures["outliers"].items() if "±" in rule)
-    assert all(row["id"] == f"TX{int(row['row']):06d}" for row in named)
+    assert all(row["id"] == f"TX{int(row['row']) + 1:06d}" for row in named)
 
 
 def test_transaction_anomalies(tmp_path: Path) -> None:
@@ -140,7 +140,10 @@ def test_the_command(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     done = command(str(source), "--output", out, "--deviations", "2", "--fence", "3", "--limit", "50")
     assert done.exit_code == 0, done.output
-    assert done.stdout.strip() == f"{out}/report.html"
+    assert done.stdout.splitlines() == [
+        f"{out}/report.html",
+        f"a configuration to begin with: {out}/detector.toml",
+    ]
     figures = told(Path(out))
     assert figures["rows"] == 50
     assert list(figures["outliers"]) == ["mean ± 2 sd", "quartiles ± 3 IQR", "rows_outside"]
@@ -301,7 +304,7 @@ def test_copies_are_named(tmp_path: Path) -> None:
     path.write_text("id,x\na,1\nb,2\na,1\nc,2\n")
     folder = run(path, tmp_path / "out")
     assert told(folder)["duplicates"] == {"whole rows": 1}, "an id that repeats in a fourth of the rows is none"
-    assert cells(folder, "duplicate_rows.csv") == [{"equal by": "whole rows", "row": "3", "equals row": "1"}]
+    assert cells(folder, "duplicate_rows.csv") == [{"equal by": "whole rows", "row": "2", "equals row": "0"}]
 
 
 # its parts
