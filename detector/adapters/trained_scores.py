@@ -195,8 +195,11 @@ def _probability(pipeline: Any) -> Scorer:
 def _mean_of(estimators: Any) -> Scorer:
     """The trees' mean probability, tree by tree: what the forest says, without the 10 ms that asking it costs."""
     trees = [_sound(estimator.tree_) for estimator in estimators]
+    columns = max(tree.n_features for tree in trees)
 
     def mean(z: Floats) -> Floats:
+        if z.shape[1] != columns:
+            raise TrainedError(f"expected trees over {z.shape[1]} columns, found {columns}: the file is damaged")
         inputs, total = z.astype(np.float32), np.zeros(len(z))
         for tree in trees:
             total += tree.predict(inputs)[:, 1]
@@ -237,6 +240,8 @@ def _shortness(model: Any) -> Scorer:
     trees = [
         (_sound(one.tree_), columns) for one, columns in zip(model.estimators_, model.estimators_features_, strict=True)
     ]
+    if any(tree.n_features != len(columns) for tree, columns in trees):
+        raise TrainedError("expected trees over the columns drawn for each, found others: the file is damaged")
     lengths = [_path_lengths(tree) for tree, _ in trees]
     usual = len(trees) * float(_expected_path(np.array([model.max_samples_]))[0])
 

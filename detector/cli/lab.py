@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from detector.cli.options import EXIT_CODES, as_day, as_duration_ms, config_option, settings_of
+
+if TYPE_CHECKING:
+    from detector.settings import Settings
 
 
 @click.group()
@@ -72,10 +75,10 @@ def explain(
     """Decide a file and print some of its alerts with their reasons; with --row, explain one row beside LIME.
 
     The former needs no further package; the latter leaves a report with the picture and the table, and needs the extra
-    `lab`.
+    `lab`. Without a configuration the columns' roles are guessed, as explore does (extra `files`).
     """
     path = one_of(data, source)
-    settings = settings_of(config)
+    settings = guessed_or(config, path)
     if row_id is None:
         from detector.lab import examples
 
@@ -87,6 +90,19 @@ def explain(
         lines = explain_row.run(settings, path, row_id, folder, partitions, overwrite=overwrite)
     for line in lines:
         click.echo(line)
+
+
+def guessed_or(config: Path | None, data: Path) -> Settings:
+    """The configuration in force where there is one, else what the columns of `data` are taken for, which is told."""
+    if config is not None or Path("detector.toml").exists():
+        return settings_of(config)
+    from detector.lab.roles import settings_for
+    from detector.lab.tables import open_table
+
+    settings: Settings
+    settings, _, told = settings_for(open_table(data), None, None)
+    click.echo(told, err=True)
+    return settings
 
 
 @lab.command(epilog=EXIT_CODES)

@@ -67,7 +67,8 @@ def by_time_of(
         if start == stop:
             raise InputStopped(
                 f"expected {folds} periods with rows in each after the first {train_share:.0%} of them, found "
-                f"{len(np.unique(event_time_ms)):,} different times among {len(order):,} rows; use --folds-stratified"
+                f"{len(np.unique(event_time_ms)):,} different times among {len(order):,} rows; "
+                "such a table is for lab evaluate --folds-stratified"
             )
         begin_ms = int(ordered_ms[start])
         known = int(np.searchsorted(ordered_ms, begin_ms - label_delay_ms, "right"))
@@ -76,7 +77,7 @@ def by_time_of(
             raise InputStopped(
                 f"expected rows whose labels are known at {rfc3339_text(begin_ms)}, when the first tested period "
                 f"begins; found none older than the label delay, {label_delay_ms / 3_600_000:,.1f} h: shorten "
-                "--label-delay, or use fewer --folds or --folds-stratified"
+                "--label-delay, or split the table into fewer periods"
             )
         name = f"{rfc3339_text(begin_ms)[:16]} to {rfc3339_text(int(ordered_ms[stop - 1]))[:16]}"
         found.append(Fold(name.replace("T", " "), np.sort(train), np.sort(order[start:stop])))

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from detector.adapters import tracker, trained
 from detector.adapters.trained import Trained, TrainedMember
 from detector.adapters.trained_file import CARD, TrainedError, read
-from detector.adapters.trained_scores import _sound
+from detector.adapters.trained_scores import _mean_of, _sound
 from detector.cli import cli
 from detector.codec.encode import member_names
 from detector.codec.snapshot import SnapshotError, restore
@@ -292,6 +292,16 @@ def test_trees_that_lead_out_of_their_arrays_are_refused() -> None:
         damaged = SimpleNamespace(**vars(tree) | {name: np.array(values)})
         with pytest.raises(TrainedError, match="the file is damaged"):
             _sound(damaged)
+
+
+def test_trees_over_other_columns_than_a_row_has_are_refused() -> None:
+    from sklearn.tree import DecisionTreeClassifier
+
+    z = np.random.RandomState(0).normal(size=(50, 3))
+    mean = _mean_of([DecisionTreeClassifier(random_state=0).fit(z, z[:, 2] > 0)])
+    assert mean(z).shape == (50,)
+    with pytest.raises(TrainedError, match="expected trees over 2 columns, found 3"):
+        mean(z[:, :2])
 
 
 def test_a_model_that_does_not_fit_the_features_is_refused_with_what_differs(folder: Path) -> None:

@@ -104,3 +104,15 @@ def test_the_command_prints_them(config: Path, source: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "## fraud = 1: " in done.stdout
     assert "  1. " in done.stdout
+
+
+def test_without_a_configuration_the_columns_are_guessed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DETECTOR_CONFIG", raising=False)
+    (tmp_path / "detector.toml").unlink(missing_ok=True)
+    done = CliRunner().invoke(cli, ["lab", "explain", str(source), "--alerts", "2"])
+    assert done.exit_code == 0, done.output
+    assert "no configuration: roles are guessed" in done.stderr
+    assert "alerts among" in done.stdout
