@@ -60,7 +60,7 @@ $(VENV)/.project-installed: pyproject.toml $(VENV)/.lock-installed
 $(VENV)/.lock-installed: requirements.lock
 	@$(MAKE) --silent --no-print-directory $(BIN)/python
 	@echo "Installing the locked requirements into $(VENV) (first time: about 430 MB)"
-	@$(PIP) install --require-hashes --only-binary :all: --requirement requirements.lock
+	@$(PIP) install --require-hashes --only-binary :all: --no-binary lime --requirement requirements.lock # lime comes as sources only
 	@touch $@
 
 $(BIN)/python:
