@@ -20,6 +20,11 @@ def lab() -> None:
     """Looks into how decisions come about."""
 
 
+# Those of `detector.lab.catalog`, which is too heavy to be imported for a help text.
+MODEL_NAMES = (
+    "z_score, mean_k_sd, kmeans, knn, dbscan, isolation_forest, lof, autoencoder, lstm, logistic_regression, "
+    "random_forest, xgboost"
+)
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 folder_option = click.option(
     "--output", type=click.Path(file_okay=False, path_type=Path),
@@ -171,7 +176,7 @@ def explore(
 
 @lab.command(epilog=EXIT_CODES)
 @click.argument("data", type=existing_file)
-@click.option("--model", required=True, help="Its name, as `lab evaluate` tells it, such as xgboost.")
+@click.option("--model", required=True, help=f"Its name: {MODEL_NAMES}.")
 @table_config_option
 @table_label_option
 @click.option("--label-delay", "label_delay_ms", callback=as_duration_ms, default="1d", show_default=True,
@@ -198,7 +203,7 @@ def train(data: Path, model: str, output: Path | None, **asked: Any) -> None:
 
 @lab.command(epilog=EXIT_CODES)
 @click.argument("data", type=existing_file)
-@click.option("--model", required=True, help="Its name, such as xgboost; `detector` for the detector's own settings.")
+@click.option("--model", required=True, help=f"Its name: {MODEL_NAMES}; or detector, for the detector's own settings.")
 @click.option("--trials", type=click.IntRange(1, 100_000), default=30, show_default=True,
               help="How many in all, those of an earlier start included.")  # fmt: skip
 @click.option("--folds", type=click.IntRange(1, 50), default=3, show_default=True,
@@ -230,7 +235,7 @@ def tune(data: Path, model: str, output: Path | None, **asked: Any) -> None:
 @lab.command(epilog=EXIT_CODES)
 @click.argument("data", type=existing_file)
 @click.option("--model", "models", default="", metavar="NAME[,NAME...]",
-              help="Which: names, all, streaming (the detector and its own models). An unknown name lists them.  "
+              help=f"Which: {MODEL_NAMES}; streaming (the detector and its own models); all.  "
               "[default: a quick choice]")  # fmt: skip
 @table_config_option
 @table_label_option

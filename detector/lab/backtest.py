@@ -71,6 +71,8 @@ class Account:
     fold: Fold
     days: dict[int, Floats] = field(default_factory=dict)
     rejected: int = 0
+    older: bool = False  # rows before the days reported were seen, so that the first of these is a whole one ...
+    younger: bool = False  # ... and rows after them, so that the last one is
     _fraud: list[NDArray[np.bool_]] = field(default_factory=list)
     _risk: list[Floats] = field(default_factory=list)
     _figures: dict[str, Any] | None = None
@@ -78,7 +80,10 @@ class Account:
     def add(self, rows: DecidedRows, truth: NDArray[np.int8], days: Days) -> NDArray[np.bool_]:
         """The next rows; which of them lie in the days reported (n,)."""
         self.rejected += len(rows.rejects)
-        inside: NDArray[np.bool_] = (rows.verdict != REJECTED) & days.holds(rows.day)
+        decided = rows.verdict != REJECTED
+        inside: NDArray[np.bool_] = decided & days.holds(rows.day)
+        self.older |= days.first is not None and bool((rows.day[decided] < days.first).any())
+        self.younger |= days.last is not None and bool((rows.day[decided] > days.last).any())
         if not inside.any():
             return inside
         day, verdict, truth = rows.day[inside], rows.verdict[inside], truth[inside]
@@ -129,7 +134,8 @@ class Account:
             "spec_fingerprint": self.fold.spec.fingerprint(),
         }
         if self.budget:
-            off = np.abs(alerts[1:-1] - self.budget) / self.budget  # the first and the last day may be cut off
+            whole = alerts[0 if self.older else 1 : len(alerts) if self.younger else -1]  # the others may be cut off
+            off = np.abs(whole - self.budget) / self.budget
             found["whole_days"] = len(off)
             found["days_within_budget_10pct"] = int((off <= BUDGET_KEPT).sum())
             found["days_over_budget"] = int((alerts > self.budget).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ ABOUT = {
     "gained": "The new configuration alerts them, the current one does not.",
     "lost": "The current configuration alerts them, the new one does not.",
 }
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 SHOWN = {  # column of the changes → heading
     "event_time": "event time", "transaction_id": "transaction", "amount": "amount", "truth": "truth",
     "risk": "risk", "risk_new": "risk, new", "risk_current": "risk, current",
@@ -231,9 +233,14 @@ def _changes(report: Report, done: Backtest) -> None:
         reasons = {"gained": "reasons_new", "lost": "reasons_current", "alert": "reasons"}[kind]
         columns = [name for name in SHOWN if name in changes.columns]
         places = [changes.columns.index(name) for name in (*columns, reasons)]
-        rows = [[values[place] for place in places] for values in changes.shown[kind]]
+        rows = [[_shorter(values[place]) for place in places] for values in changes.shown[kind]]
         more = f" The first {len(rows):,} of {count:,}." if count > len(rows) else ""
         report.table(
             f"{kind}_first", [*(SHOWN[name] for name in columns), "reasons"], rows,
             f"In log order.{more} All alerts, with the reasons of either configuration, are in {ALERTS}.",
         )  # fmt: skip
+
+
+def _shorter(value: Any) -> Any:
+    """A time without the letters that a page can do without; all else as it is."""
+    return value[:19].replace("T", " ") if isinstance(value, str) and TIME.fullmatch(value) else value

@@ -59,7 +59,7 @@ def protocol(done: Evaluation) -> list[str]:
     """What is tested on what, in sentences."""
     periods = [
         f"{fold.name}: {len(fold.test):,} rows tested, {len(fold.train):,} learned before"
-        + (f", {int((done.rows.label[fold.train] == 1).sum()):,} frauds among them" if done.labelled else "")
+        + (f", {int((done.rows.label[fold.train] == 1).sum()):,} frauds among those learned" if done.labelled else "")
         for fold in done.folds
     ]
     lines = [*periods, f"Every model flags {done.threshold}."]

@@ -102,6 +102,13 @@ def test_a_late_row_counts_on_the_day_that_decided_it(tmp_path: Path, source: Pa
     assert len(order) == 4
 
 
+def test_a_day_reported_is_whole_where_rows_lie_on_either_side_of_it(tmp_path: Path, source: Path) -> None:
+    inner = Days(FIRST_DAY + 1, FIRST_DAY + 2)
+    assert run(tmp_path, source, settings(tmp_path), days=inner)[0].accounts[0].figures()["whole_days"] == 2
+    from_second = Days(FIRST_DAY + 1)
+    assert run(tmp_path, source, settings(tmp_path), days=from_second)[0].accounts[0].figures()["whole_days"] == 2
+
+
 def test_two_configurations_in_one_pass_decide_as_each_alone(tmp_path: Path, source: Path) -> None:
     new, current = settings(tmp_path, alerts_per_day="30"), settings(tmp_path)
     done, lines = run(tmp_path, source, new, current)

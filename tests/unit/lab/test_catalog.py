@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
+from detector.cli.lab import MODEL_NAMES
 from detector.lab import catalog
 from detector.lab.catalog import MODELS, Model
 from detector.lab.errors import NotConfigured, WrongUsage
@@ -110,3 +111,7 @@ def test_every_space_gives_parameters_that_build() -> None:
     for model in MODELS.values():
         parameters = model.space(optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask())
         assert model.build(0, **parameters)
+
+
+def test_help_names_every_model() -> None:
+    assert MODEL_NAMES.split(", ") == list(MODELS)
