@@ -21,7 +21,7 @@ demo: install ## a broker, a simulator, the detector and a live view; DEMO_SECON
 	@exec $(BIN)/detector demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
 test: install ## all tests, on a real broker; PYTEST_ARGS="-k name" narrows
-	@exec $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@exec $(BIN)/python -m tests.halves $(PYTEST_ARGS)
 
 lint: lint-style lint-imports typecheck ## style, import contracts and types
 
