@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from detector.kafka.embedded import EmbeddedBroker
 from detector.kafka.embedded_jars import KAFKA_VERSION_TO_KILL, Progress, class_path
 from tests.broker import ChosenBroker, chosen_broker
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _CHOSEN = pytest.StashKey[ChosenBroker]()
 
