@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 WAITING = "tests/integration"
 AGAIN = ("--last-failed", "--last-failed-no-failures=none")
 CACHE = ".pytest_cache/computing"
-NICENESS = 5  # of those that compute: the others have deadlines
+NICENESS = 15  # of those that compute: the others have deadlines
 NONE_TO_RUN = 5  # pytest's exit code: what failed last is in the other half
 
 
