@@ -7,6 +7,7 @@ broker is away it says so once and keeps trying; with `wait` off it raises Unava
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
@@ -23,6 +24,7 @@ POLL_FULL_S = 0.05
 CONNECT_S = 5.0
 CLOSE_S_MAX = 5.0  # to deliver what is queued when stopped while the broker is away
 DELIVERY_MS_MAX = 30_000  # with waiting off
+STATISTICS_MS = 1_000  # how often we see whether the broker is back: librdkafka has no event for it
 SETTLED_LISTS, SETTLE_S = 5, 0.1  # a new topic must be listed so often in a row
 
 DEFAULTS: dict[str, Any] = {
@@ -75,7 +77,7 @@ class Publisher:
         self._stop = stop or Event()
         self._fault: PublishError | None = None
         self._away_since_s: float | None = None
-        self._queued_away = 0
+        self._silent = 0
         self._undelivered = 0
         self._config: dict[str, Any] = {
             "bootstrap.servers": bootstrap_servers,
@@ -83,9 +85,16 @@ class Publisher:
             "message.timeout.ms": 0 if wait else DELIVERY_MS_MAX,  # 0: as long as it takes
             **(options or {}),
         }
-        callbacks = {"error_cb": self._on_error, "on_delivery": self._on_delivery, "delivery.report.only.error": True}
+        watched: dict[str, Any] = {
+            "statistics.interval.ms": STATISTICS_MS,
+            **self._config,
+            "error_cb": self._on_error,
+            "stats_cb": self._on_statistics,
+            "on_delivery": self._on_delivery,
+            "delivery.report.only.error": True,
+        }
         try:
-            self._producer = Producer({**self._config, **callbacks})
+            self._producer = Producer(watched)
         except (KafkaException, TypeError, ValueError) as error:
             raise PublishError(f"Kafka options: {_words(error)}; correct --kafka-option", EX_CONFIG) from error
 
@@ -149,7 +158,6 @@ class Publisher:
                 except BufferError:
                     self._producer.poll(POLL_FULL_S)
                     self._raise_fault()
-                    self._note_progress(0)
                     if self._stop.is_set() and self._away_since_s is not None:
                         return sent
                 except KafkaException as error:
@@ -157,7 +165,6 @@ class Publisher:
             sent += 1
         self._producer.poll(0)
         self._raise_fault()
-        self._note_progress(sent)
         return sent
 
     def close(self) -> int:
@@ -168,7 +175,6 @@ class Publisher:
         """
         give_up_s: float | None = None
         while (left := self._producer.flush(0.5)) and self._fault is None:
-            self._note_progress(0)
             if self._away_since_s is None or (self._wait and not self._stop.is_set()):
                 give_up_s = None
                 continue
@@ -214,6 +220,21 @@ class Publisher:
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._away()
 
+    def _on_statistics(self, statistics: str) -> None:
+        """The broker is back once a connection is up, and away where records wait and none is up twice in a row.
+
+        librdkafka says once that all brokers are down, and never that one is up; the length of its queue counts its
+        own events too, so a shrinking queue proves nothing.
+        """
+        told = json.loads(statistics)
+        if any(broker["state"] == "UP" for broker in told["brokers"].values()):
+            self._silent = 0
+            self._back()
+        elif told["msg_cnt"]:
+            self._silent += 1
+            if self._silent > 1:
+                self._away()
+
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None or error.code() in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
             return
@@ -243,17 +264,8 @@ class Publisher:
     def _away(self) -> None:
         if self._away_since_s is None:
             self._away_since_s = time.monotonic()
-            self._queued_away = len(self._producer)
             then = "trying on, nothing is lost; Ctrl-C stops" if self._wait else "waiting is off"
             self._tell(f"no Kafka broker answers at {self._servers}: {then}")
-
-    def _note_progress(self, sent: int) -> None:
-        """Only failures are reported, so a shrinking queue is how we see that the broker is back."""
-        if self._away_since_s is not None:
-            expected = self._queued_away + sent
-            self._queued_away = len(self._producer)
-            if self._queued_away < expected:
-                self._back()
 
     def _back(self) -> None:
         if self._away_since_s is not None:

@@ -182,5 +182,5 @@ def test_stopping_while_the_broker_is_away_ends_with_69(
     told = tmp_path / "stderr"
     wait_for(lambda: "no Kafka broker answers" in told.read_text(), 30, "absence told")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 69
+    assert process.wait(30) == 69, told.read_text()
     assert "records not delivered" in told.read_text()
