@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from numba import config
 
-from detector.codec.snapshot import snapshot
+from detector.codec.snapshot import restore, snapshot
 from detector.core.batch import DecisionBatch, TransactionBatch
 from detector.core.operator import step
 from detector.core.spec import (
@@ -209,3 +209,17 @@ def lines(decided: DecisionBatch) -> list[str]:
 
 def state_bytes(spec: Spec, state: TaskState) -> bytes:
     return snapshot(spec, state)
+
+
+def assert_laws(spec: Spec) -> tuple[TransactionBatch, TaskState, list[str]]:
+    """Cut invariance, round trip and restore ≡ replay, prequential, in one stream; which, its state and decisions."""
+    batch = stream(spec, seeded_codes(3, 230, True))
+    whole, decided = run(spec, [batch])
+    head, tail = pieces(batch, [150])
+    state, first = run(spec, pieces(head, [1, 80, 81]))
+    state, rest = run(spec, pieces(tail, [9, 40]), restore(spec, state_bytes(spec, state)))
+    assert first + rest == decided
+    assert state_bytes(spec, state) == state_bytes(spec, whole)
+    _, other = run(spec, [head, stream(spec, seeded_codes(9, 40, True))])
+    assert other[:150] == decided[:150]
+    return batch, whole, decided

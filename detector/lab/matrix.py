@@ -8,7 +8,7 @@ on earlier rows alone (*prequential*), and label features on labels that had arr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,14 +23,13 @@ from detector.core.spec import Decision, HalfSpaceTrees, Spec
 from detector.lab.arrivals import Arrivals, Batch
 from detector.lab.errors import InputStopped, NotConfigured
 from detector.lab.fold import REJECTED, DecidedRows, Fold, fault
-from detector.lab.labels import ColumnLabels, truth_of
+from detector.lab.labels import UNKNOWN, ColumnLabels, truth_of
 from detector.lab.replay import BATCH_ROWS, LABEL_INTERVAL_MS
 from detector.lab.roles import Roles
 from detector.lab.tables import Table
 from detector.settings import Settings
 from schemas.members import Members
 
-UNKNOWN = -1
 MISSING = ""
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -109,12 +108,7 @@ def build(
 
     Raises InputStopped: no label column of that name, no row accepted; NotConfigured: the label among the inputs.
     """
-    check_label(table, settings, roles.label)
-    learned = label_delay_ms is not None and roles.label is not None
-    if learned:
-        settings = with_labels(settings)
-    label_path = None if roles.label is None else table.path_of(roles.label)
-    labels = ColumnLabels(label_path, label_delay_ms, truth_of) if label_path and label_delay_ms is not None else None
+    settings, label_path, labels = labelled(table, settings, roles, label_delay_ms)
     fold = FeatureFold(settings, labels)
     names = list(roles.categories)
     paths: dict[str, str] = {f"c{position}": table.path_of(name) for position, name in enumerate(names)}
@@ -129,6 +123,38 @@ def build(
         raise InputStopped(f"{table.path}: expected rows that are transactions, found none{_example(fold)}")
     choices = [*arrivals.choices, *_told(matrix, fold, roles.label)]
     return replace(matrix, choices=choices)
+
+
+def labelled(
+    table: Table, settings: Settings, roles: Roles, delay_ms: int | None
+) -> tuple[Settings, str | None, ColumnLabels | None]:
+    """(settings, the label's path in a payload, labels to learn): with a label and a delay, settings that learn it.
+
+    Raises as `check_label`.
+    """
+    check_label(table, settings, roles.label)
+    if roles.label is None:
+        return settings, None, None
+    path = table.path_of(roles.label)
+    if delay_ms is None:
+        return settings, path, None
+    return with_labels(settings), path, ColumnLabels(path, delay_ms, truth_of)
+
+
+def as_labels(values: Iterable[Any]) -> NDArray[np.int8]:
+    """What the values of a label column say, (n,): 1 fraud, 0 genuine, -1 unknown."""
+    return np.array([UNKNOWN if one is None else int(one) for one in map(truth_of, values)], np.int8)
+
+
+def card_key(spec: Spec) -> int | None:
+    """The place of the cards' hashes among a batch's keys, or the customers' where there are no cards."""
+    owner = next((entity.key for entity in spec.entities if entity.name in ("card", "customer")), None)
+    return None if owner is None else spec.keys.index(owner)
+
+
+def cards_of(batch: TransactionBatch, key: int | None) -> NDArray[np.uint64]:
+    """Hashes of the rows' cards (n,), 0 where there is none."""
+    return np.zeros(len(batch), np.uint64) if key is None else batch.key[key]
 
 
 def check_label(table: Table, settings: Settings, label: str | None) -> None:
@@ -171,8 +197,7 @@ class FeatureFold(Fold):
             labels=None if spec.labels is None else replace(spec.labels, boosted_trainer=""),
         )
         self.members = member_names(self.spec)
-        owner = next((entity.key for entity in spec.entities if entity.name in ("card", "customer")), None)
-        self._card = None if owner is None else spec.keys.index(owner)
+        self.card_key = card_key(spec)
         self._next = 0
         self.parts: list[tuple[NDArray[np.int64], TransactionBatch, Floats]] = []
         self.last_reject = ""
@@ -196,10 +221,6 @@ class FeatureFold(Fold):
         self._next += count
         return self.decide_at(batch.payloads, np.zeros(count, np.int64), offset, batch.time_ms)
 
-    def cards(self, batch: TransactionBatch) -> NDArray[np.uint64]:
-        """Hashes of the rows' cards, 0 where there is none."""
-        return np.zeros(len(batch), np.uint64) if self._card is None else batch.key[self._card]
-
 
 @dataclass(slots=True)
 class _Part:
@@ -221,16 +242,15 @@ def _part(fold: FeatureFold, members: Members, categories: int, batch: Batch) ->
     for reject in list(decided.rejects.values())[-1:]:
         fold.last_reject = f"{reject.reason.value}, {fault(reject)}"
     columns = members.columns([batch.payloads[index] for index in kept.tolist()])
-    truth = [truth_of(value) for value in columns.get("label", [None] * len(kept))]
     texts = np.empty((len(kept), categories), object)
     for position in range(categories):
         texts[:, position] = [MISSING if value is None else mask(str(value)) for value in columns[f"c{position}"]]
     return _Part(
         values=np.concatenate([features for _, _, features in taken] or [np.empty((0, len(fold.spec.features)))]),
         event_time_ms=decided.event_time_ms[kept],
-        card=np.concatenate([np.empty(0, np.uint64), *(fold.cards(one) for _, one, _ in taken)]),
+        card=np.concatenate([np.empty(0, np.uint64), *(cards_of(one, fold.card_key) for _, one, _ in taken)]),
         amount=np.concatenate([np.empty(0), *(one.amount for _, one, _ in taken)]),
-        label=np.array([UNKNOWN if one is None else int(one) for one in truth], np.int8),
+        label=as_labels(columns.get("label", [None] * len(kept))),
         categories=texts,
         ids=[decided.transaction_id[index] for index in kept.tolist()],
         row=batch.row[kept],

@@ -18,8 +18,8 @@ from detector.core.state import TaskState
 from detector.lab.arrivals import Arrivals, Batch
 from detector.lab.errors import InputStopped
 from detector.lab.fold import REJECTED, DecidedRows, Fold
-from detector.lab.labels import ColumnLabels, truth_of
-from detector.lab.matrix import UNKNOWN, check_label, with_labels
+from detector.lab.labels import ColumnLabels
+from detector.lab.matrix import as_labels, card_key, cards_of, labelled
 from detector.lab.replay import BATCH_ROWS, LABEL_INTERVAL_MS
 from detector.lab.roles import Roles
 from detector.lab.tables import Table
@@ -71,10 +71,9 @@ def run(
     With `label_delay_ms` and a label, labels are learned; `arrivals` of the table, where they were looked at before.
     Raises as `matrix.build`.
     """
-    check_label(table, settings, roles.label)
-    path = None if roles.label is None else table.path_of(roles.label)
+    settings, path, labels = labelled(table, settings, roles, label_delay_ms)
     arrivals = arrivals or Arrivals(table, settings, rows)
-    taken = _Pass(settings, path, label_delay_ms)
+    taken = _Pass(settings, path, labels)
     compile_kernels(taken.fold.spec, progress)
     for batch in arrivals.batches(BATCH_ROWS):
         taken.take(batch)
@@ -114,15 +113,10 @@ class Growing:
 class _Pass:
     """Collects what is decided."""
 
-    def __init__(self, settings: Settings, path: str | None, label_delay_ms: int | None) -> None:
-        labels = None
-        if path is not None and label_delay_ms is not None:
-            settings, labels = with_labels(settings), ColumnLabels(path, label_delay_ms, truth_of)
+    def __init__(self, settings: Settings, path: str | None, labels: ColumnLabels | None) -> None:
         self.fold = Fold(settings, settings.topics.transactions, 1, labels, LABEL_INTERVAL_MS)
         self.fold.look = self._look
-        spec = self.fold.spec
-        owner = next((one.key for one in spec.entities if one.name in ("card", "customer")), None)
-        self._card = None if owner is None else spec.keys.index(owner)
+        self._card_key = card_key(self.fold.spec)
         self._truth = Members({"label": path}) if path is not None else None
         self._columns: dict[str, Growing] = {}
         self._ids: dict[int, str] = {}
@@ -130,8 +124,7 @@ class _Pass:
         self.seen = self.kept = self._rejects = 0
 
     def _look(self, _state: TaskState, batch: TransactionBatch) -> None:
-        card = np.zeros(len(batch), np.uint64) if self._card is None else batch.key[self._card].copy()
-        self._put("card", card)
+        self._put("card", cards_of(batch, self._card_key))
 
     def _put(self, name: str, part: NDArray[Any]) -> None:
         if name not in self._columns:
@@ -165,10 +158,7 @@ class _Pass:
         return {f"{MEMBER}{name}": score[kept].astype(np.float32) for name, score in pairs}
 
     def _labels(self, payloads: list[bytes]) -> NDArray[np.int8]:
-        if self._truth is None:
-            return np.full(len(payloads), UNKNOWN, np.int8)
-        truth = map(truth_of, self._truth.columns(payloads)["label"])
-        return np.array([UNKNOWN if one is None else int(one) for one in truth], np.int8)
+        return as_labels([None] * len(payloads) if self._truth is None else self._truth.columns(payloads)["label"])
 
     def whole(self, choices: list[str]) -> Prequential:
         columns = {name: column.array for name, column in self._columns.items()}

@@ -28,7 +28,18 @@ from detector.core.trained import blend, build_heads
 from detector.settings import ConfigError, Settings, load
 from detector.settings.text import show
 from tests.labelled import Turn, labelled_stream, play
-from tests.streams import CARD_ONLY, HOUR, SMALL, features_of, lines, pieces, run, seeded_codes, state_bytes, stream
+from tests.streams import (
+    CARD_ONLY,
+    HOUR,
+    SMALL,
+    assert_laws,
+    features_of,
+    lines,
+    run,
+    seeded_codes,
+    state_bytes,
+    stream,
+)
 from tests.trained import FEATURES, SUPERVISED, UNSUPERVISED, declared, fitted, learned, saved, spec_with
 
 OTHERS = ("isolation_forest", "projections_range", "projections_asinh")
@@ -112,18 +123,8 @@ def test_two_streams_that_turned_alike_merge(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["random forest", "xgboost", "forest"])
 def test_the_laws_hold_with_a_trained_model(name: str, folder: Path) -> None:
-    """Cut invariance, round trip and restore ≡ replay, prequential, in one stream."""
-    model = declared(folder / name, name)
-    spec = spec_with(model)
-    batch = stream(spec, seeded_codes(3, 230, True))
-    whole, decided = run(spec, [batch])
-    head, tail = pieces(batch, [150])
-    state, first = run(spec, pieces(head, [1, 80, 81]))
-    state, rest = run(spec, pieces(tail, [9, 40]), restore(spec, state_bytes(spec, state)))
-    assert first + rest == decided
-    assert state_bytes(spec, state) == state_bytes(spec, whole)
-    _, other = run(spec, [head, stream(spec, seeded_codes(9, 40, True))])
-    assert other[:150] == decided[:150]
+    spec = spec_with(declared(folder / name, name))
+    batch, _, decided = assert_laws(spec)
     _, without = run(replace(spec, members=(SMALL,), heads=None), [batch])
     assert [line.split("risk")[0] for line in decided] != [line.split("risk")[0] for line in without]
 
