@@ -12,8 +12,9 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from detector.core.jit import inlined, kernel
 
 SEED = 0x5354_5245_414D_4644  # "STREAMFD"
 SEPARATOR = 0x1F
@@ -26,12 +27,12 @@ _P4 = np.uint64(0x85EBCA77C2B2AE63)
 _P5 = np.uint64(0x27D4EB2F165667C5)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _rotate_kernel(x: Any, bits: Any) -> Any:
     return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _word_kernel(data: Any, at: Any) -> Any:
     """Eight bytes, little endian whatever the platform; compiles to one load."""
     word = np.uint64(0)
@@ -40,12 +41,12 @@ def _word_kernel(data: Any, at: Any) -> Any:
     return word
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _round_kernel(lane: Any, word: Any) -> Any:
     return _rotate_kernel(lane + word * _P2, 31) * _P1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def xxh64_kernel(data: Any, start: Any, stop: Any, seed: Any) -> Any:
     """XXH64 of `data[start:stop]` (uint8); start, stop, seed uint64."""
     at = start
@@ -85,7 +86,7 @@ def xxh64_kernel(data: Any, start: Any, stop: Any, seed: Any) -> Any:
     return digest ^ (digest >> np.uint64(32))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hash_keys_kernel(data: Any, separator: Any, seed: Any, out: Any) -> Any:
     """Hashes the texts in `data` (uint8), each ended by `separator` (uint8), into `out` (uint64, flat); empty → 0."""
     start = np.uint64(0)

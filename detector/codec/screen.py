@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from detector.core.jit import kernel
 from schemas.base import DEPTH_MAX
 from schemas.dead_letter import RejectReason
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def openers_kernel(data: Any, length: Any, out: Any) -> None:
     """Counts `{` and `[` in each payload; `data` uint8 holds them with one byte after each; `out` int64 (n,)."""
     start = 0

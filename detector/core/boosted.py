@@ -20,10 +20,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core import budget
+from detector.core.jit import kernel
 from detector.core.pending import FRAUD, UNKNOWN, Pending
 from detector.core.spec import Labels, SpecError
 
@@ -155,7 +155,7 @@ def _background() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="boosting")
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def margins_kernel(inputs, feature, threshold, value, left_if_missing, margin):
     """Walk every tree for every row."""
     for i in range(len(inputs)):

@@ -24,11 +24,11 @@ Days are UTC days of the event time; late rows spend the budget of the day that 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.chance import mixed
 from detector.core.fusion import BINS, below_kernel, count_kernel, halve_kernel, rank_kernel, tail_share_kernel
+from detector.core.jit import inlined, kernel
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -62,7 +62,7 @@ def tie_breaks(offset: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
     return (mixed(state) + 0.5) * 2.0**-53
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def share_kernel(alerts_per_day, partition, partitions, day):
     """This task's alerts of a day: the shares of all tasks add up to the budget, the remainder goes round by day."""
     share = alerts_per_day // partitions
@@ -71,7 +71,7 @@ def share_kernel(alerts_per_day, partition, partitions, day):
     return share
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def hour_rate_kernel(meter, clock, hour):
     """Rows to expect in an hour of the day."""
     if meter[hour] >= 0.0:
@@ -80,23 +80,26 @@ def hour_rate_kernel(meter, clock, hour):
     return clock[ROWS] * HOUR_MS / elapsed_ms
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def expected_kernel(meter, clock, now_ms):
     """(rows expected from now to midnight, rows expected since midnight or the stream's start)."""
     day_start = now_ms - now_ms % DAY_MS
     start = max(day_start, clock[FIRST_MS])
     ahead = 0.0
     behind = 0.0
+    now = (now_ms - day_start) // HOUR_MS
     for hour in range(24):
         rate = hour_rate_kernel(meter, clock, hour)
         from_ms = day_start + hour * HOUR_MS
         to_ms = from_ms + HOUR_MS
-        ahead += rate * max(0, to_ms - max(from_ms, now_ms)) / HOUR_MS
-        behind += rate * max(0, min(to_ms, now_ms) - max(from_ms, start)) / HOUR_MS
+        if hour >= now:
+            ahead += rate * (to_ms - max(from_ms, now_ms)) / HOUR_MS
+        if hour <= now:
+            behind += rate * max(0, min(to_ms, now_ms) - max(from_ms, start)) / HOUR_MS
     return ahead, behind
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def turn_kernel(clock, meter, now_ms, alerts_per_day, partitions):
     """Let event time move on to `now_ms`: close the hour, and the day, that ended."""
     day = now_ms // DAY_MS
@@ -122,7 +125,7 @@ def turn_kernel(clock, meter, now_ms, alerts_per_day, partitions):
         meter[ALLOWED] = share_kernel(alerts_per_day, clock[PARTITION], partitions, day)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def close_hour_kernel(clock, meter, hour_number):
     """Take an ended hour's rows into the profile; a first hour that was cut short is scaled up to a whole one."""
     hour = hour_number % 24
@@ -137,7 +140,7 @@ def close_hour_kernel(clock, meter, hour_number):
     clock[HOUR_ROWS] = 0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def allowed_kernel(clock, meter, now_ms):
     """Set CHANCE, the share of the rows now to be alerts, and return how many alerts may be out by now."""
     allowed = meter[ALLOWED]
@@ -153,7 +156,7 @@ def allowed_kernel(clock, meter, now_ms):
     return min(allowed, allowed * (schedule + AHEAD_SHARE) + 1.0)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def money_kernel(amount, money_weight, clock, meter, learn):
     """What the amount adds to a row's octaves of rarity; 0 where it has none. Then the usual amount learns it."""
     if not amount > 0.0:
@@ -166,7 +169,7 @@ def money_kernel(amount, money_weight, clock, meter, learn):
     return money_weight * min(max(over, -OCTAVES_MAX), OCTAVES_MAX)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def share_by_value_kernel(octaves, tie_break, clock, values, learn):
     """The tail share of a row by its value in `octaves`, among the rows before it; then it is counted."""
     position = np.int64(min(max((octaves + OCTAVES_MAX) * VALUE_BINS_AN_OCTAVE, 0.0), BINS - 1.0))
@@ -179,7 +182,7 @@ def share_by_value_kernel(octaves, tie_break, clock, values, learn):
     return (total - lower - equal + tie_break * (equal + 1.0)) / (total + 1.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decide_kernel(
     event_time_ms,
     amount,

@@ -6,7 +6,6 @@ Laws: as `labels`, whose kernels these are.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from detector.core.entities import (
     CHUNK,
@@ -21,6 +20,7 @@ from detector.core.entities import (
     older_kernel,
     room_kernel,
 )
+from detector.core.jit import allocating, kernel
 from detector.core.plan import FRAUD_AGE, FRAUD_RATE, FRAUD_STREAK, KIND, OUT, WINDOW
 from detector.core.windows import T_AMOUNT, T_ROWS, TOTALS, append_kernel, gather_kernel, head_used_kernel
 
@@ -29,7 +29,7 @@ PRIOR_LABELS = 5.0  # a rate is drawn to the stream's own as if by so many label
 NOTHING, FIRST, FLIPPED = range(3)  # what a label does to its row
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def read_kernel(event_time_ms, key, window_s, lateness_s, feature, prior, parts, out):
     """Write one entity's label features of all rows."""
     index, known, chain, whole, sums, detail = parts
@@ -57,7 +57,7 @@ def read_kernel(event_time_ms, key, window_s, lateness_s, feature, prior, parts,
             out[i, feature[f, OUT]] = value if key[i] != 0 else np.nan
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def run_kernel(chain, whole, sums, slot, now_s, window_s):
     """(seconds since the first fraud in the window, newest labels in a row that said fraud) of one entity.
 
@@ -82,7 +82,7 @@ def run_kernel(chain, whole, sums, slot, now_s, window_s):
     return age_s, streak
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_labels_kernel(row, key, is_fraud, change, arrived_s, asked, table, scratch):
     """Labels from `row` on into one entity's table; returns (next row, DONE or what to grow before going on)."""
     window_s, cell_per_s, lateness_s, slots_max, watermark_s = asked
@@ -111,7 +111,7 @@ def count_labels_kernel(row, key, is_fraud, change, arrived_s, asked, table, scr
     return len(key), DONE
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def correct_kernel(chain, whole, sums, slot, arrived_s, span_s, more):
     """Add to the frauds of the entry that holds a label which arrived then: the oldest one not before it.
 

@@ -10,8 +10,9 @@ walk telescope: they sum to the leaf's value minus the mean of the whole tree, t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from detector.core.jit import allocating, kernel
 
 
 def scaled_to(credit: NDArray[np.float64], gain: float) -> NDArray[np.float64]:
@@ -45,7 +46,7 @@ def fused(credits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDArra
     return given
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def means_kernel(weight, value, mean):
     """Fill `mean` (trees, inner): what may be expected under each node.
 
@@ -69,7 +70,7 @@ def means_kernel(weight, value, mean):
             mean[tree, node] = said[node]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def walk_kernel(z, feature, threshold, heavier, height, mean, value, credit):
     """Credit (m,) of one row `z` (m,), added up over all trees; returns what an empty walk says, summed over trees.
 

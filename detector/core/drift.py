@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from detector.core.jit import kernel
 from detector.core.profile import BINS, bin_kernel
 
 MISSING = BINS  # the last column
@@ -66,7 +66,7 @@ def turn(arrays: Arrays, day: int) -> None:
     counter[DAY] = day
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def learn_kernel(bits, late, counter, latest):
     """Count rows into `latest`."""
     for i in range(len(bits)):
@@ -82,7 +82,7 @@ def learn_kernel(bits, late, counter, latest):
             latest[f, position if position >= 0 else MISSING] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def index_kernel(earlier, latest, index):
     """Fill `index` (features,) with the stability index of each row of two histograms (features, BINS + 1)."""
     for f in range(len(earlier)):
@@ -114,7 +114,7 @@ def index_kernel(earlier, latest, index):
         index[f] += part_kernel(in_before, in_now, before, now)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def part_kernel(before, now, rows_before, rows_now):
     """What one group adds; half a row is added to either count, so that an empty group says much and not infinity."""
     p = (before + 0.5) / (rows_before + 0.5)

@@ -16,8 +16,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from detector.core.jit import inlined, kernel
 
 CHUNK = 5  # entries allocated together: few enough for millions of quiet cards, enough to scan a busy one quickly
 DISTINCT_MAX = 8
@@ -119,7 +120,7 @@ def index_size(slots: int) -> int:
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def index_kernel(index, key, count):
     """Enter the keys of slots 0..count into an empty index."""
     mask = len(index) - 1
@@ -130,7 +131,7 @@ def index_kernel(index, key, count):
         index[cell] = slot + 1
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def find_slot_kernel(index, key, wanted):
     """The slot of the key `wanted`, or -1."""
     mask = len(index) - 1
@@ -143,7 +144,7 @@ def find_slot_kernel(index, key, wanted):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def forget_key_kernel(index, key, slot):
     """Take a slot's key out of the index; what was probed past it moves up, so there are no tombstones."""
     mask = len(index) - 1
@@ -162,13 +163,13 @@ def forget_key_kernel(index, key, slot):
     index[hole] = 0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def older_kernel(whole, chunk):
     """The chunk after `chunk` in its chain, or -1."""
     return np.int64(whole[chunk, OLDER]) - 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def free_chunks_kernel(counter, whole, chunk):
     """Put a chain of chunks, from `chunk` on, on the free list."""
     while chunk >= 0:
@@ -179,7 +180,7 @@ def free_chunks_kernel(counter, whole, chunk):
         chunk = following
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def room_kernel(counter, slots, slots_max, chunks, cells):
     """DONE when one more row surely fits these capacities, else which arrays to grow first."""
     if counter[SLOTS] >= slots and counter[SLOTS] < slots_max:
@@ -191,7 +192,7 @@ def room_kernel(counter, slots, slots_max, chunks, cells):
     return DONE
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def claim_slot_kernel(counter, index, key, last_ms, chain, whole, wanted, expire_before_ms, slots_max):
     """A slot for a key that has none: an expired entity's, a fresh one, or that of the longest unseen candidate."""
     used = counter[SLOTS]

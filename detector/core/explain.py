@@ -9,10 +9,10 @@ invariance).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.batch import ReasonEvidence
+from detector.core.jit import allocating
 from detector.core.profile import ABOVE, BELOW, EITHER, SAME, as_bits, quantile_kernel, rarity_kernel
 from detector.core.spec import Feature, FeatureKind, Spec
 
@@ -69,7 +69,7 @@ def explain(
     return tuple(evidence)
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def explain_kernel(values, bits, sides, cumulated, edges, contribution, alike, chosen):
     """Fill `chosen` (features, 6): position, rarity, 5 % and 95 % quantile, odd for being low, contribution.
 
@@ -100,7 +100,7 @@ def explain_kernel(values, bits, sides, cumulated, edges, contribution, alike, c
     return pick_kernel(values, bits, sides, cumulated, edges, alike, count, chosen)
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def pick_kernel(values, bits, sides, cumulated, edges, alike, ranked, chosen):
     """Leave the reasons at the head of `chosen`, of which `ranked` are in order, and tell the rest of them."""
     order = chosen[:ranked].copy()

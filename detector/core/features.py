@@ -8,7 +8,6 @@ its own event time, and is not learned.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.batch import TransactionBatch
@@ -23,6 +22,7 @@ from detector.core.entities import (
     older_kernel,
     room_kernel,
 )
+from detector.core.jit import inlined, kernel
 from detector.core.plan import (
     AMOUNT_DEVIATION,
     AMOUNT_TO_MAX,
@@ -115,23 +115,23 @@ def entity_features(
         plan.entity.slots_max,
     )
     scratch = np.empty((scratch_entries(plan.window_s, lateness_s), SCRATCH))
+    total = np.zeros((len(plan.window_s), TOTALS))
+    here = np.empty(BLOCK_ROWS, np.int64)
     row = 0
     while True:
-        row, why = entity_kernel(row, rows, asked, table, scratch, out)
+        row, why = entity_kernel(row, rows, asked, table, scratch, total, here, out)
         if why == DONE:
             return table
         table = grown(table, why)
 
 
-@njit(cache=True, nogil=True)
-def entity_kernel(row, rows, asked, table, scratch, out):
+@kernel
+def entity_kernel(row, rows, asked, table, scratch, total, here, out):
     """All rows from `row` on, in order; returns (next row, DONE or what to grow before going on).
 
     Block by block: first what the block will touch is fetched, all rows at once, then the rows go one after the other.
     """
     end = len(rows[0])
-    total = np.zeros((len(asked[1]), TOTALS))
-    here = np.empty(BLOCK_ROWS, np.int64)
     warmth = 0.0
     while row < end:
         stop = min(end, row + BLOCK_ROWS)
@@ -143,7 +143,7 @@ def entity_kernel(row, rows, asked, table, scratch, out):
     return row, DONE
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def fetch_kernel(key, own_key, start, stop, table, here):
     """Read one number of each cache line that rows start..stop will need. Decides nothing.
 
@@ -180,7 +180,7 @@ def fetch_kernel(key, own_key, start, stop, table, here):
     return warmth
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def rows_kernel(start, stop, rows, asked, table, scratch, total, out):
     """Rows start..stop of one entity, in order; returns as `entity_kernel`."""
     event_time_ms, amount, key, latitude, longitude, late, watermark_ms = rows
@@ -225,14 +225,14 @@ def rows_kernel(start, stop, rows, asked, table, scratch, total, out):
     return stop, DONE
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def absent_kernel(i, feature, out):
     """Row i has no such entity: its features are missing."""
     for f in range(len(feature)):
         out[i, feature[f, OUT]] = np.nan
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def read_totals_kernel(i, event_time_ms, last_ms, amount, feature, total, out):
     """Write the features of row i that come from the windows; `last_ms` < 0 is an entity never seen."""
     longest = len(total) - 1

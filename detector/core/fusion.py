@@ -11,8 +11,9 @@ Counts halve once in a while, so the scale follows the stream.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from detector.core.jit import inlined, kernel
 
 BINS = 4_096  # a power of two, for the Fenwick tree
 NATS_LINEAR, NATS_MAX = 8.0, 30.0  # 1 - exp(-30) leaves room below 1 in 64 bits
@@ -42,7 +43,7 @@ def fuse(surprise: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[
     return 1.0 - np.exp(-nats)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def count_kernel(tree, position, amount):
     """Add to one bin of a Fenwick tree int64 (BINS + 1,)."""
     node = position + 1
@@ -51,7 +52,7 @@ def count_kernel(tree, position, amount):
         node += node & -node
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def below_kernel(tree, position):
     """How many were counted in bins under `position`."""
     node = position
@@ -62,22 +63,25 @@ def below_kernel(tree, position):
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def halve_kernel(tree):
-    """Halve every bin, rounding down; returns what is left in total."""
+    """Halve every bin, rounding down; returns what is left in total. The tree is taken apart into its bins and back."""
     total = 0
-    bins = np.empty(BINS, np.int64)
-    for position in range(BINS):
-        bins[position] = (below_kernel(tree, position + 1) - below_kernel(tree, position)) >> 1
-    tree[:] = 0
-    for position in range(BINS):
-        if bins[position] > 0:
-            count_kernel(tree, position, bins[position])
-            total += bins[position]
+    for node in range(BINS, 0, -1):
+        parent = node + (node & -node)
+        if parent <= BINS:
+            tree[parent] -= tree[node]
+    for node in range(1, BINS + 1):
+        tree[node] >>= 1
+        total += tree[node]
+    for node in range(1, BINS + 1):
+        parent = node + (node & -node)
+        if parent <= BINS:
+            tree[parent] += tree[node]
     return total
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def quantile_bin_kernel(tree, total, share):
     """The lowest bin at or below which at least `share` of the rows lie."""
     target = share * total
@@ -98,7 +102,7 @@ def bin_score(position: int) -> float:
     return float(1.0 - 2.0 ** (-position / BINS_AN_OCTAVE))
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def rank_kernel(tree, total, position):
     """(rows counted in higher bins, rows in this bin)."""
     lower = below_kernel(tree, position)
@@ -106,7 +110,7 @@ def rank_kernel(tree, total, position):
     return total - lower - equal, equal
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def tail_share_kernel(tree, total, position):
     """The share of rows that score higher, half of the equals among them; beyond the highest TAIL_SHARE, by height.
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.fusion import BINS
+from detector.core.jit import kernel
 
 SHARE = 0.01
 RING_ROWS = 2_000
@@ -42,7 +42,7 @@ def pass_through(gate: Arrays, bins: NDArray[np.int64], late: NDArray[np.bool_])
     return taken
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gate_kernel(bins, late, counter, counts, ring, taken):
     """Row by row; `taken` bool (n,)."""
     for i in range(len(bins)):
@@ -61,7 +61,7 @@ def gate_kernel(bins, late, counter, counts, ring, taken):
             counter[HELD] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def turn_kernel(counter, counts):
     """At a pivot: the quantile anew, the lowest bin with at most SHARE of the rows above it."""
     total = counter[COUNTED]

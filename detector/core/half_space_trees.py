@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core import credit
 from detector.core import spec as spec_
+from detector.core.jit import allocating, kernel
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
 from detector.core.trees import sum_kernel, walk_kernel
 from detector.core.turns import FILLED, PIVOTS, Turning, new_counter, turn
@@ -222,7 +222,7 @@ def moved(
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_kernel(leaf, taken, latest):
     """Count rows into the leaves of the latest profile."""
     for tree in range(len(leaf)):
@@ -232,7 +232,7 @@ def count_kernel(leaf, taken, latest):
             counts[np.uint64(leaves[i])] += taken[i]
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def freeze_kernel(reference, limit, path, heavier):
     """What each leaf scores: masses times two to the depth, summed along its way, until a mass lies below `limit`."""
     leaves = reference.shape[1]

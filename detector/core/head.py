@@ -25,11 +25,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core import budget
 from detector.core.boosted import Boosted, margins
+from detector.core.jit import allocating, inlined, kernel
 from detector.core.pending import FRAUD, GENUINE, UNKNOWN, Pending
 from detector.core.spec import Labels
 
@@ -219,7 +219,7 @@ def _newest(pending: Pending, rows: int, count: int) -> NDArray[np.int64]:
     return (rows - 1 - np.arange(count)) % len(pending.identity)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def bin_kernel(value, edges):
     """How many edges are below the value: a value that many rows have, such as 0, is parted from what is above it."""
     low = 0
@@ -233,13 +233,13 @@ def bin_kernel(value, edges):
     return low
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def scaled_kernel(value, center, width):
     """An input on its asinh axis."""
     return min(max(np.arcsinh((np.float64(value) - center) / width), -SCALED_MAX), SCALED_MAX)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def row_kernel(inputs, row, model):
     """The head's logit of one row."""
     center, width, edges, weight, bias = model
@@ -254,14 +254,14 @@ def row_kernel(inputs, row, model):
     return z
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def logit_kernel(inputs, model, logit):
     """The head's logit of each row."""
     for i in range(len(inputs)):
         logit[i] = row_kernel(inputs, i, model)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def encode_kernel(inputs, center, width, edges, bins, scaled):
     """Rows (n, m) as bins (m, n) and as scaled values (m, n), 0 where missing."""
     for m in range(inputs.shape[1]):
@@ -272,7 +272,7 @@ def encode_kernel(inputs, center, width, edges, bins, scaled):
             scaled[m, i] = 0.0 if missing else scaled_kernel(value, center[m], width[m])
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def fit_kernel(bins, scaled, frauds, fraud_weight, ridge, cycles, weight, bias):
     """Cyclic Newton steps on the logistic loss; the first `frauds` rows are the frauds.
 
@@ -316,7 +316,7 @@ def fit_kernel(bins, scaled, frauds, fraud_weight, ridge, cycles, weight, bias):
                 pull[i] -= curve[i] * change
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def parabola_kernel(odds, frauds, fraud_weight, pull, curve):
     """Minus the slope of each row's loss, and a curvature: of a row on the wrong side that of the parabola which lies
     above the loss everywhere (Jaakkola, Jordan, 2000), for there the loss is nearly straight, and steps would be long.

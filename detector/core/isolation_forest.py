@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core import credit
 from detector.core import spec as spec_
+from detector.core.jit import allocating, kernel
 from detector.core.reservoir import LARGEST, draws
 from detector.core.trees import sum_kernel, walk_kernel
 from detector.core.turns import FILLED, Turning, new_counter, turn
@@ -101,14 +101,14 @@ class RollingForest(Turning):
         due = max(int(np.ceil(share * trees)), int(counter[FILLED]) // self.spec.rebuild_rows, 1)
         if len(sample) == 0:
             due = 0
-        rows = sample[:, self.profiled]
-        size = min(self.spec.sample_rows, len(rows))
+        size = min(self.spec.sample_rows, len(sample))
         numbers = len(self.columns) + size + 2 * (2**self.height - 1)
         held = np.empty(2**self.height, np.int16)  # rows in each leaf
         for number in range(int(counter[BUILT]), int(counter[BUILT]) + min(due, trees)):
             tree = number % trees
             build_kernel(
-                rows,
+                sample,
+                self.profiled,
                 size,
                 draws(self.seed, number * numbers, numbers),
                 arrays["feature"][tree],
@@ -133,7 +133,7 @@ class RollingForest(Turning):
         return merged
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hold_kernel(features, columns, out):
     """Columns of `features` (n, f) as float32 (m, n), held to what trees were built of."""
     for m in range(len(columns)):
@@ -142,7 +142,7 @@ def hold_kernel(features, columns, out):
             out[m, i] = min(max(features[i, column], -LARGEST), LARGEST)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def expected_length_kernel(rows):
     """Mean length of an unsuccessful search in a binary search tree of that many rows."""
     if rows <= 1:
@@ -152,13 +152,13 @@ def expected_length_kernel(rows):
     return 2.0 * (np.log(rows - 1.0) + EULER) - 2.0 * (rows - 1.0) / rows
 
 
-@njit(cache=True, nogil=True)
-def build_kernel(sample, size, numbers, feature, threshold, heavier, length, held):
-    """Build one tree of `size` rows drawn from `sample` float32 (rows, m), without replacement.
+@allocating
+def build_kernel(sample, profiled, size, numbers, feature, threshold, heavier, length, held):
+    """Build one tree on the columns `profiled` of `size` rows drawn from `sample` float32 (rows, any), none twice.
 
     `numbers` float64: draws. A node that cannot be parted sends all to the left, down to one leaf.
     """
-    columns = sample.shape[1]
+    columns = len(profiled)
     order = np.arange(columns)
     for m in range(columns):
         other = m + int(numbers[m] * (columns - m))
@@ -167,6 +167,11 @@ def build_kernel(sample, size, numbers, feature, threshold, heavier, length, hel
     for i in range(size):
         other = i + int(numbers[columns + i] * (len(sample) - i))
         chosen[i], chosen[other] = chosen[other], chosen[i]
+    own = np.empty((columns, size), np.float32)  # the rows drawn, column by column
+    for i in range(size):
+        for m in range(columns):
+            own[m, i] = sample[chosen[i], profiled[m]]
+    chosen = np.arange(size)
     used = columns + size
     inner = len(feature)
     start = np.zeros(2 * inner + 1, np.int64)
@@ -175,14 +180,14 @@ def build_kernel(sample, size, numbers, feature, threshold, heavier, length, hel
     stop[0] = size
     for node in range(inner):
         left, right = 2 * node + 1, 2 * node + 2
-        at, low, high = pick_kernel(sample, chosen[start[node] : stop[node]], order, numbers[used + 2 * node])
+        at, low, high = pick_kernel(own, chosen[start[node] : stop[node]], order, numbers[used + 2 * node])
         start[left], stop[left], start[right], stop[right] = start[node], stop[node], stop[node], stop[node]
         depth[left] = depth[right] = depth[node]
         feature[node], threshold[node], heavier[node] = order[0], np.inf, False
         if high > low:
             split = np.float32(low + (high - low) * numbers[used + 2 * node + 1])
             split = split if split > low else high
-            middle, heavier[node] = part_kernel(sample, chosen, start[node], stop[node], at, split)
+            middle, heavier[node] = part_kernel(own, chosen, start[node], stop[node], at, split)
             stop[left] = start[right] = middle
             feature[node], threshold[node] = at, split
             depth[left] = depth[right] = depth[node] + 1.0
@@ -192,8 +197,8 @@ def build_kernel(sample, size, numbers, feature, threshold, heavier, length, hel
         length[leaf - inner] = (depth[leaf] + expected_length_kernel(stop[leaf] - start[leaf])) / expected
 
 
-@njit(cache=True, nogil=True)
-def pick_kernel(sample, rows, order, number):
+@kernel
+def pick_kernel(own, rows, order, number):
     """(column, lowest, highest value) of a random column in which `rows` differ; highest ≤ lowest where there is none.
 
     Columns are tried in the tree's own `order`, from a random one on.
@@ -202,8 +207,9 @@ def pick_kernel(sample, rows, order, number):
     for step in range(len(order)):
         at = order[(first + step) % len(order)]
         low, high = np.float32(np.inf), np.float32(-np.inf)
+        column = own[at]
         for row in rows:
-            value = sample[row, at]
+            value = column[row]
             if value < low:
                 low = value
             if value > high:
@@ -213,15 +219,15 @@ def pick_kernel(sample, rows, order, number):
     return order[first], np.float32(0.0), np.float32(0.0)
 
 
-@njit(cache=True, nogil=True)
-def part_kernel(sample, chosen, start, stop, column, split):
+@kernel
+def part_kernel(own, chosen, start, stop, column, split):
     """Part chosen[start:stop] in place; (where the right part starts, whether it is the heavier).
 
     Rows without a value go with the heavier part.
     """
     low = high = 0
     for place in range(start, stop):
-        value = sample[chosen[place], column]
+        value = own[column, chosen[place]]
         if value >= split:
             high += 1
         elif value < split:
@@ -229,7 +235,7 @@ def part_kernel(sample, chosen, start, stop, column, split):
     heavier = low < high
     front, back = start, stop - 1
     while front <= back:
-        value = sample[chosen[front], column]
+        value = own[column, chosen[front]]
         if value >= split or (value != value and heavier):
             chosen[front], chosen[back] = chosen[back], chosen[front]
             back -= 1

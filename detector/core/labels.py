@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core import boosted, budget, head
@@ -32,6 +31,7 @@ from detector.core.entities import (
     grown,
     new_table,
 )
+from detector.core.jit import kernel
 from detector.core.pending import (
     FRAUD,
     GENUINE,
@@ -254,7 +254,7 @@ def _count(
             own.tables[position] = grown(table, why)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def resolve_kernel(wanted, is_fraud, arrival_s, cells, identity, label, arrived_s, counter, slot, change):
     """Find each label's row and say what the label does to it; fills `slot` (n,), -1 where none, and `change` (n,)."""
     for i in range(len(wanted)):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.entities import find_slot_kernel, forget_key_kernel, index_size
+from detector.core.jit import kernel
 
 FIRST_ROWS = 1_024  # capacity before the first row; doubled up to the bound
 UNKNOWN, GENUINE, FRAUD = range(3)  # values of `label`
@@ -69,14 +69,14 @@ def indexed(pending: Pending, rows: int) -> Pending:
     return pending._replace(cells=cells)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def index_pending_kernel(cells, identity, first, count):
     """Enter `count` slots from `first` on, the oldest one, round the ring."""
     for i in range(count):
         enter_kernel(cells, identity, (first + i) % len(identity))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def enter_kernel(cells, identity, slot):
     """Let a slot be found by its identity, in place of an older one."""
     wanted = identity[slot]
@@ -92,7 +92,7 @@ def enter_kernel(cells, identity, slot):
     cells[cell] = slot + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put_kernel(rows, rows_max, new_identity, new_time_ms, new_key, new_inputs, store):
     """Put rows in after the first `rows`; `new_key` (entities, n), `new_inputs` (n, inputs)."""
     cells, identity, event_time_ms, key, inputs, label, arrived_s = store

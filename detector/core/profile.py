@@ -9,8 +9,9 @@ rows were cut into batches (law: cut invariance).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from detector.core.jit import inlined, kernel
 
 OCTAVE_BINS_SHIFT = 20  # keeps the exponent and three bits of the mantissa: 8 bins an octave
 LOWEST = (127 - 20) << 3
@@ -32,7 +33,7 @@ def as_bits(values: NDArray[np.float64]) -> NDArray[np.int32]:
         return np.ascontiguousarray(values, np.float32).view(np.int32)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def bin_kernel(bits):
     """The bin of a value given by its bits; -1 for NaN."""
     magnitude = bits & 0x7FFFFFFF
@@ -43,7 +44,7 @@ def bin_kernel(bits):
     return ZERO + step if bits >= 0 else ZERO - step
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def learn_kernel(bits, late, counted, histogram):
     """Count rows into `histogram` int64 (f, BINS); `counted` int64 (2,): rows learned, rows counted since a halving."""
     for i in range(len(bits)):
@@ -79,7 +80,7 @@ def cumulated(histogram: NDArray[np.int64]) -> NDArray[np.int64]:
     return below
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def quantile_kernel(cumulated, edges, share):
     """The value below which `share` of the counted values lie, linear inside a bin; 0.0 when nothing was counted.
 
@@ -104,7 +105,7 @@ def quantile_kernel(cumulated, edges, share):
     return edges[low] + (edges[low + 1] - edges[low]) * min(max(part, 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scale_kernel(cumulated, edges, center, width):
     """Median and interquartile range of each feature; a wider range where half the values are equal.
 
@@ -122,7 +123,7 @@ def scale_kernel(cumulated, edges, center, width):
             width[f] = max(1e-6, abs(center[f]))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def squash_kernel(values, columns, center, width, out):
     """Scale to (0, 1), monotone, linear in the bulk: ½ + ½·u / (1 + |u|), u = (value − center) / width; NaN stays.
 
@@ -138,7 +139,7 @@ def squash_kernel(values, columns, center, width, out):
 ABOVE, BELOW, EITHER, SAME = range(4)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rarity_kernel(cumulated, bits, side):
     """The share of counted values as extreme as this one: above it, below it, on either side, or in its very bin.
 

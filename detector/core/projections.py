@@ -22,11 +22,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core import credit
 from detector.core import spec as spec_
+from detector.core.jit import allocating, kernel
 from detector.core.profile import bin_edges
 from detector.core.turns import FILLED, Turning, new_counter, turn
 
@@ -215,7 +215,7 @@ def spread(values: NDArray[Any]) -> float:
     return max(1.0, abs(float(high)))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scale_kernel(values, columns, center, unit, out):
     """(value − center) ÷ unit of some rows of `values` (any, n) into `out` float32 (m, n); missing values become 0."""
     for m in range(len(columns)):
@@ -228,7 +228,7 @@ def scale_kernel(values, columns, center, unit, out):
             out[m, i] = z if z == z else 0.0
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def asinh_kernel(z):
     """asinh of `z` float32 (n,) in place, within 2e-4: the logarithm is a polynomial on the bits of the float."""
     one = np.float32(1.0)
@@ -246,7 +246,7 @@ def asinh_kernel(z):
         z[i] = np.copysign(log2 * ln2, z[i])
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def whiten_kernel(z, chosen, drawn, weight):
     """Directions into `weight` float32 (projections, k), from the normal draws of that shape and the rows `z` (m, n).
 
@@ -285,7 +285,7 @@ def whiten_kernel(z, chosen, drawn, weight):
             weight[p, a] = total / lower[a, a]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def project_kernel(z, chosen, weight, out):
     """Projections (projections, n) of `z` (m, n)."""
     for p in range(len(chosen)):
@@ -298,7 +298,7 @@ def project_kernel(z, chosen, weight, out):
                 line[i] += w * column[i]
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def bin_kernel(z, chosen, weight, grid, bins):
     """Bins (projections, n) of `z` (m, n); what lies beyond the first or the last bin is in it."""
     line = np.empty((1, z.shape[1]), np.float32)
@@ -310,7 +310,7 @@ def bin_kernel(z, chosen, weight, grid, bins):
             bins[p, i] = np.int32(min(max(line[0, i] * scale + zero, np.float32(0.0)), last))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def credit_kernel(z, chosen, weight, bins, reference, table, given):
     """Add to `given` (m,) what each column adds to what the bins (projections,) say; returns what a usual row's say."""
     usual = 0.0
@@ -331,7 +331,7 @@ def credit_kernel(z, chosen, weight, bins, reference, table, given):
     return usual
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def table_kernel(bins, table, total):
     """Add to `total` (n,) what the bins (projections, n) score."""
     for p in range(len(bins)):
@@ -341,7 +341,7 @@ def table_kernel(bins, table, total):
             total[i] += said[np.uint64(own[i])]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_kernel(bins, taken, counts):
     """Count the rows taken."""
     for p in range(len(bins)):
@@ -351,15 +351,18 @@ def count_kernel(bins, taken, counts):
             own[np.uint64(line[i])] += taken[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tabulate_kernel(counts, table):
     """The square of the bits of a bin: minus the mean log2 of its share and of its share at twice the width."""
     for p in range(len(counts)):
         total = 0
         for b in range(BINS):
             total += counts[p, b]
-        for b in range(BINS):
-            wide = counts[p, b & ~1] + counts[p, b | 1]
-            fine = np.log2((total + 1.0) / (counts[p, b] + 0.5))
-            bits = 0.5 * (fine + np.log2((total + 1.0) / (wide + 0.5)))
-            table[p, b] = bits * bits
+        empty = np.log2((total + 1.0) / 0.5)  # most bins are, and a logarithm is what costs here
+        for pair in range(0, BINS, 2):
+            rows = counts[p, pair] + counts[p, pair + 1]
+            wide = np.log2((total + 1.0) / (rows + 0.5)) if rows > 0 else empty
+            for b in range(pair, pair + 2):
+                fine = np.log2((total + 1.0) / (counts[p, b] + 0.5)) if counts[p, b] > 0 else empty
+                bits = 0.5 * (fine + wide)
+                table[p, b] = bits * bits

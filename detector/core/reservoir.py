@@ -9,10 +9,10 @@ sample is a pure fold of the rows learned (law: cut invariance).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.chance import mixed
+from detector.core.jit import kernel
 
 ROWS = 2_048
 MEMORY_ROWS = 1 << 17
@@ -39,7 +39,7 @@ def learn(
     learn_kernel(features, columns, taken, numbers, sample, sampled)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def learn_kernel(features, columns, taken, numbers, sample, sampled):
     """The same; `numbers` float64 holds a draw for each row taken."""
     size = len(sample)

@@ -7,15 +7,15 @@ one passes for known, never the other way round.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from detector.core.jit import inlined
 from detector.core.plan import DISTINCT, KEY, KIND, NEW, OFFSET, OUT, SPEED_KMH, WIDTH, WINDOW
 
 SPEED_SECONDS_MIN = 60  # two sights within a minute are a minute apart, so that clock skew makes no speed
 EARTH_RADIUS_KM = 6_371.0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def forget_sights_kernel(slot, place, place_s, recent, distinct, distinct_s):
     """A slot that changes hands remembers nothing."""
     if len(place) > 0:
@@ -29,7 +29,7 @@ def forget_sights_kernel(slot, place, place_s, recent, distinct, distinct_s):
         distinct_s[slot, column] = 0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def read_sights_kernel(
     i,
     slot,
@@ -47,6 +47,7 @@ def read_sights_kernel(
     out,
 ):
     """Write the features of row i that come from where and with what the entity was last seen."""
+    distance = -1.0  # not asked for yet
     for f in range(len(feature)):
         kind = feature[f, KIND]
         value = np.nan
@@ -64,20 +65,22 @@ def read_sights_kernel(
             elif last_ms >= 0:
                 value = is_new_kernel(recent, slot, fingerprint_kernel(with_key), first, end)
         elif last_ms >= 0:
-            value = distance_kernel(place[slot, 0], place[slot, 1], where[0], where[1])
+            if distance == -1.0:
+                distance = distance_kernel(place[slot, 0], place[slot, 1], where[0], where[1])
+            value = distance
             if kind == SPEED_KMH:
-                value = value * 3600.0 / max(SPEED_SECONDS_MIN, abs(now_s - np.int64(place_s[slot])))
+                value = distance * 3600.0 / max(SPEED_SECONDS_MIN, abs(now_s - np.int64(place_s[slot])))
         out[i, feature[f, OUT]] = value
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def fingerprint_kernel(key):
     """16 bits of a key, never 0; two values look alike once in 65,535 times."""
     print16 = np.int64(key >> np.uint64(48))
     return print16 if print16 != 0 else 1
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def is_new_kernel(recent, slot, print16, first, end):
     """1.0 unless the fingerprint is among the last distinct ones; NaN when none is known yet."""
     if recent[slot, first] == 0:
@@ -88,7 +91,7 @@ def is_new_kernel(recent, slot, print16, first, end):
     return 1.0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def distinct_kernel(distinct, distinct_s, slot, print16, now_s, window_s, first, end):
     """Distinct fingerprints within the window, this row's included."""
     count = 1
@@ -101,7 +104,7 @@ def distinct_kernel(distinct, distinct_s, slot, print16, now_s, window_s, first,
     return float(min(count, end - first))
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def distance_kernel(latitude0, longitude0, latitude, longitude):
     """Great-circle distance in km (haversine, mean radius); NaN where either place is unknown."""
     if np.isnan(latitude0) or np.isnan(latitude) or np.isnan(longitude):
@@ -114,7 +117,7 @@ def distance_kernel(latitude0, longitude0, latitude, longitude):
     return 2.0 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(min(1.0, h)))
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def remember_kernel(i, slot, now_s, key, where, feature, place, place_s, recent, distinct, distinct_s):
     """Fold row i into what the slot remembers besides its windows."""
     somewhere = len(place) > 0 and not (np.isnan(where[0]) or np.isnan(where[1]))
@@ -138,7 +141,7 @@ def remember_kernel(i, slot, now_s, key, where, feature, place, place_s, recent,
             sight_kernel(distinct, distinct_s, slot, print16, now_s, first, last)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def move_to_front_kernel(recent, slot, print16, first, last):
     """Most recent first; the one unseen for longest falls out."""
     position = first
@@ -150,7 +153,7 @@ def move_to_front_kernel(recent, slot, print16, first, last):
     recent[slot, first] = print16
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def sight_kernel(distinct, distinct_s, slot, print16, now_s, first, last):
     """Note when a value was last seen, in place of the one unseen for longest."""
     target = first

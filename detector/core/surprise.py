@@ -12,7 +12,8 @@ of the reservoir's rows, as the members score them now.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from detector.core.jit import inlined, kernel
 
 BINS = 4_096
 BINS_AN_OCTAVE = 128.0  # of the odds, from 2^-8 to 2^24
@@ -22,14 +23,14 @@ MEMORY_ROWS = 1 << 18
 TINY = 2.0**-53
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def place_kernel(score):
     """Where a score in 0–1 lies on the grid: bins and a fraction of one."""
     octaves = np.log2((score + TINY) / (1.0 - score + TINY))
     return min(max((octaves - LOWEST_OCTAVE) * BINS_AN_OCTAVE, 0.0), BINS - 1e-3)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_kernel(score, tails, place, surprise):
     """For scores (members, n): `place` int32 (members, n), their bins, and `surprise` float64 (members, n)."""
     for m in range(len(score)):
@@ -41,7 +42,7 @@ def read_kernel(score, tails, place, surprise):
             surprise[m, i] = tail[at] + (tail[at + 1] - tail[at]) * (exact - at)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_kernel(place, taken, counts):
     """Count the rows taken into `counts` int32 (members, BINS)."""
     for m in range(len(counts)):
@@ -50,7 +51,7 @@ def count_kernel(place, taken, counts):
             own[place[m, i]] += taken[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def freeze_kernel(counts, tails):
     """Read `counts` into `tails` float32 (members, BINS + 1): surprise at the lower edge of each bin."""
     for m in range(len(counts)):

@@ -6,10 +6,11 @@ A row goes right where its value is at or above the node's threshold; a missing 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from detector.core.jit import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def walk_kernel(z, feature, threshold, height, heavier, leaf):
     """Fill `leaf` int32 (trees, n) for the rows of `z` (m, n).
 
@@ -42,7 +43,7 @@ def walk_kernel(z, feature, threshold, height, heavier, leaf):
             node[i] -= inner
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sum_kernel(leaf, scores, total):
     """Add to `total` (n,) what the rows' leaves say: `scores` (trees, leaves)."""
     for tree in range(len(leaf)):

@@ -12,7 +12,6 @@ it was merged for later rows, in cells of the longer windows.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from detector.core.entities import (
@@ -33,6 +32,7 @@ from detector.core.entities import (
     free_chunks_kernel,
     older_kernel,
 )
+from detector.core.jit import inlined, kernel
 
 # columns of `total` (windows, TOTALS); PRICED are the rows that had an amount
 T_ROWS, T_PRICED, T_AMOUNT, T_SQUARES, T_LARGEST = range(5)
@@ -45,13 +45,13 @@ SCRATCH = 5
 LATENESS_CELLS_MAX = 1_024
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def head_used_kernel(length):
     """Filled entries of the newest chunk."""
     return (length - 1) % CHUNK + 1 if length > 0 else 0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s, total):
     """Sum the entries of `slot` into `total` for the windows (now − W, now], W ascending in `window_s`.
 
@@ -109,7 +109,7 @@ def gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s,
         w += 1
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def append_kernel(counter, chain, whole, sums, detail, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
     """Add a row: into the newest entry when both share the finest cell, else as an entry of its own."""
     chunk = np.int64(chain[slot, HEAD])
@@ -143,7 +143,7 @@ def append_kernel(counter, chain, whole, sums, detail, slot, now_s, amount, wind
         sums[chunk, position] += amount
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def spread_kernel(rows, amount, more_rows, more_amount):
     """What two groups add to the sum of squared differences from their mean by standing apart (Chan et al., 1983)."""
     if rows == 0.0:
@@ -152,7 +152,7 @@ def spread_kernel(rows, amount, more_rows, more_amount):
     return apart * apart * rows * more_rows / (rows + more_rows)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def joins_kernel(whole, chunk, position, now_s, unpriced, per_s):
     """Whether a row may share this entry: same cell, and either both have amounts or neither has."""
     if np.int64(whole[chunk, 2 * position + ROWS]) & UNPRICED != unpriced:
@@ -160,7 +160,7 @@ def joins_kernel(whole, chunk, position, now_s, unpriced, per_s):
     return np.floor(whole[chunk, 2 * position + SECOND] * per_s) == np.floor(now_s * per_s)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def take_chunk_kernel(counter, whole, sums, detail):
     """A chunk from the free list, or the next fresh one; `room_kernel` has made sure that there is one."""
     taken = counter[FREE_CHUNK]
@@ -175,7 +175,7 @@ def take_chunk_kernel(counter, whole, sums, detail):
     return taken
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def clear_kernel(whole, sums, detail, chunk):
     """Zero a chunk's entries: unused ones are saved with the rest, and must not hold what was there before."""
     for column in range(OLDER):
@@ -186,7 +186,7 @@ def clear_kernel(whole, sums, detail, chunk):
         detail[chunk, column] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def cell_kernel(time_s, age_s, window_s, cell_per_s):
     """The cell that an entry may share: one of the smallest window that it has yet to leave, told apart by window."""
     w = 0
@@ -195,7 +195,7 @@ def cell_kernel(time_s, age_s, window_s, cell_per_s):
     return np.floor(time_s * cell_per_s[w]) * len(window_s) + w
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def compact_kernel(counter, chain, whole, sums, detail, slot, now_s, window_s, cell_per_s, lateness_s, scratch):
     """Drop the entries that every row to come will find too old; merge those that share a cell.
 
@@ -204,24 +204,27 @@ def compact_kernel(counter, chain, whole, sums, detail, slot, now_s, window_s, c
     found = collect_kernel(chain, whole, sums, detail, slot, now_s - window_s[len(window_s) - 1] - lateness_s, scratch)
     kept = 0
     last_cell = -1.0
-    last = np.full(2, -1, np.int64)  # the entry of this cell, with amounts and without
+    priced_entry = bare_entry = -1  # of this cell
     for row in range(found):
         # a row may still come that is `lateness_s` earlier: keep the cells of that younger age
         age = max(0.0, now_s - scratch[row, S_SECOND] - lateness_s)
         cell = cell_kernel(scratch[row, S_SECOND], age, window_s, cell_per_s)
         if cell != last_cell:
-            last[:] = -1
+            priced_entry = bare_entry = -1
             last_cell = cell
         rows = np.int64(scratch[row, S_ROWS])
-        bare = 1 if rows & UNPRICED else 0
-        target = last[bare]
+        bare = rows & UNPRICED != 0
+        target = bare_entry if bare else priced_entry
         if target < 0:
-            last[bare] = kept
+            if bare:
+                bare_entry = kept
+            else:
+                priced_entry = kept
             for column in range(SCRATCH):
                 scratch[kept, column] = scratch[row, column]
             kept += 1
             continue
-        if bare == 0:
+        if not bare:
             apart = spread_kernel(
                 scratch[target, S_ROWS], scratch[target, S_AMOUNT], float(rows), scratch[row, S_AMOUNT]
             )
@@ -233,7 +236,7 @@ def compact_kernel(counter, chain, whole, sums, detail, slot, now_s, window_s, c
     chain[slot, LIMIT] = min(len(scratch) - CHUNK, kept + max(4 * CHUNK, kept // 2))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def collect_kernel(chain, whole, sums, detail, slot, after_s, scratch):
     """The entries of `slot` after `after_s` into `scratch`, latest first; returns how many.
 
@@ -266,7 +269,7 @@ def collect_kernel(chain, whole, sums, detail, slot, after_s, scratch):
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_back_kernel(counter, chain, whole, sums, detail, slot, scratch, kept):
     """Lay the kept entries, newest first in `scratch`, over the chain again; free the chunks left over."""
     chunk = np.int64(chain[slot, HEAD])
