@@ -111,32 +111,38 @@ class FileLabels(HeldLabels):
         """Raises FileError, InputStopped: no such columns, a time that is none; WrongUsage: neither times nor delay."""
         own = mapping.fields.get("transaction_id", ID_COLUMN)
         members = Members({"id": ID_COLUMN, "own": own, "truth": truth_column or TRUTH_COLUMN, "time": TIME_COLUMN})
-        ids: list[str] = []
-        truths: list[bool] = []
-        times: list[int] = []
         self.unreadable = 0
         texts = {*text_columns(mapping), ID_COLUMN}
-        for batch in payloads(path, text_columns=texts):
-            columns = members.columns(batch)
-            for one, other, value, time in zip(
-                *(columns[name] for name in ("id", "own", "truth", "time")), strict=True
-            ):
-                name, truth = as_key(one) or as_key(other), as_truth(value)
-                if name is None or truth is None:
-                    self.unreadable += 1
-                    continue
-                ids.append(name)
-                truths.append(truth)
-                times.append(UNKNOWN if time is None else _time_ms(path, time))
-        if not ids:
+        # Only hashes are kept of a batch: the ids of ten million labels would take more than a gigabyte.
+        parts = [self._part(path, members.columns(batch)) for batch in payloads(path, text_columns=texts)]
+        if not sum(len(identity) for identity, _, _ in parts):
             raise InputStopped(
                 f"{path}: expected labels with {ID_COLUMN} (or {own}) and {truth_column or TRUTH_COLUMN}, found none"
             )
-        if delay_ms is None and UNKNOWN in times:
+        identity, is_fraud, time_ms = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        del parts
+        if delay_ms is None and UNKNOWN in time_ms:
             raise WrongUsage(
                 f"--labels {path}: expected {TIME_COLUMN} in each label, or --label-delay for those without"
             )
-        super().__init__(hash_columns([ids])[0], np.array(truths, np.bool_), np.array(times, np.int64), delay_ms)
+        super().__init__(identity, is_fraud, time_ms, delay_ms)
+
+    def _part(
+        self, path: Path, columns: dict[str, list[Any]]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.bool_], NDArray[np.int64]]:
+        """Identity, truth and time of a batch's labels."""
+        ids: list[str] = []
+        truths: list[bool] = []
+        times: list[int] = []
+        for one, other, value, time in zip(*(columns[name] for name in ("id", "own", "truth", "time")), strict=True):
+            name, truth = as_key(one) or as_key(other), as_truth(value)
+            if name is None or truth is None:
+                self.unreadable += 1
+                continue
+            ids.append(name)
+            truths.append(truth)
+            times.append(UNKNOWN if time is None else _time_ms(path, time))
+        return hash_columns([ids])[0], np.array(truths, np.bool_), np.array(times, np.int64)
 
 
 def _time_ms(path: Path, value: Any) -> int:
