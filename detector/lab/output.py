@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 
 from detector.lab.errors import NotConfigured, WrongUsage
 from detector.lab.fold import REJECTED, VERDICTS, DecidedRows, fault
+from detector.lab.hidden import beside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +51,7 @@ def opened(path: Path, members: Sequence[str]) -> Iterator[Writer]:
     kind = WRITERS.get(path.suffix.lower())
     if kind is None:
         raise WrongUsage(f"--output {path}: expected a name ending in one of {', '.join(WRITERS)}")
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.part")
+    hidden = beside(path)
     try:
         with (
             io.BufferedWriter(_File(path, hidden)) as file,

@@ -12,7 +12,6 @@ import errno
 import html
 import json
 import math
-import os
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from detector.codec.masking import DIGITS_MIN, mask
+from detector.lab import hidden
 from detector.lab.errors import NotConfigured, WrongUsage
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class Report:
         self._contents: list[tuple[str, str]] = []
         self._files: list[str] = []
         self._old = _files_of(folder, command, overwrite)
-        self._hidden = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-        shutil.rmtree(self._hidden, ignore_errors=True)  # of a killed process that had this number
+        self._hidden = hidden.beside(folder)
         try:
             self._hidden.mkdir(parents=True)
         except OSError as error:

@@ -6,12 +6,15 @@ import csv
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detector.lab.errors import WrongUsage
+from detector.lab.output import opened
 from detector.lab.report import FIGURES, PAGE, ROWS_SHOWN_MAX, Report, plots, told
 
 CARD = "4111111111111111"
@@ -138,10 +141,23 @@ def test_numbers_for_people(value: float | None, text: str) -> None:
     assert told(value) == text
 
 
-def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path: Path) -> None:
-    (tmp_path / f".out.{os.getpid()}.part").mkdir()
+def test_what_killed_processes_left_is_removed_and_what_others_are_at_is_not(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    kept = [f".out.{os.getppid()}.part", ".out.part", ".out.12x.part", f".other.{ended.pid}.part"]
+    for name in [*kept, f".out.{ended.pid}.part", f".out.{os.getpid()}.part"]:
+        (tmp_path / name / "inside").mkdir(parents=True)
     made(tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "out"])
+
+
+def test_a_file_that_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / f".rows.csv.{ended.pid}.part").write_text("half a row")
+    with opened(tmp_path / "rows.csv", ()):
+        assert [path.name for path in tmp_path.iterdir()] == [f".rows.csv.{os.getpid()}.part"]
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
