@@ -73,7 +73,13 @@ class Outcome:
 
 def run(asked: Asked, tell: Tell) -> None:
     """Leaves the folder `asked.output` with the best parameters and the report. Raises LabError, ConfigError."""
-    problem: Problem = (TunedDetector if asked.model == DETECTOR else TunedModel)(open_table(asked.data), asked, tell)
+    introduction: list[str] = []
+
+    def heard(line: str) -> None:
+        introduction.append(line)
+        tell(line)
+
+    problem: Problem = (TunedDetector if asked.model == DETECTOR else TunedModel)(open_table(asked.data), asked, heard)
     name = f"{asked.model} on {asked.data.name}"
     said = {
         "model": asked.model, "trials": asked.trials, "folds": asked.folds, "holdout": asked.holdout,
@@ -87,7 +93,7 @@ def run(asked: Asked, tell: Tell) -> None:
             file, text = problem.written(outcome.parameters)
             report.path(file).write_text(text, encoding="utf-8")
             report.figures |= {**said, **outcome.figures, "parameters": outcome.parameters}
-            write(report, study, outcome, asked, file)
+            write(report, study, outcome, problem, asked, file, introduction)
         tracked.figures(outcome.figures)
         tracked.parameters({"best": outcome.parameters})
         tracked.artifact(asked.output, "report")
@@ -214,17 +220,33 @@ def lines_of(outcome: Outcome) -> list[str]:
     return lines
 
 
-def write(report: Report, study: Any, outcome: Outcome, asked: Asked, file: str) -> None:
+TILES = {
+    "default": "by default, over the periods", "best": "tuned, over the periods",
+    "newest_default": "by default, on the newest rows", "newest_best": "tuned, on the newest rows",
+}  # fmt: skip
+
+
+def write(
+    report: Report, study: Any, outcome: Outcome, problem: Problem, asked: Asked, file: str, introduction: Sequence[str]
+) -> None:
     """The page and the tables."""
-    report.section("What came out", " ".join(f"{line}." for line in lines_of(outcome)))
-    report.tiles({name.replace("_", " "): told(value) for name, value in outcome.figures.items()})
-    report.table(
-        "best", ["parameter", "value"], [[*item] for item in outcome.parameters.items()], f"Written to {file}."
-    )
+    report.text("Figures are average precision: the mean precision at the frauds, from the highest score down.")
+    report.tiles({TILES[name]: told(value) for name, value in outcome.figures.items() if not math.isnan(value)})
+    report.points([sentence(line) for line in (*lines_of(outcome), *introduction)])
+    if outcome.parameters:
+        report.section("What is best")
+        rows = [[name, problem.default(name), value] for name, value in outcome.parameters.items()]
+        taken = "which `detector run` takes" if asked.model == DETECTOR else "which `lab train --parameters` takes"
+        report.table("best", ["parameter", "default", "tuned"], rows, f"Written to {file}, {taken}.")
     trials = finished(study)
     if not trials:
         return
-    report.section("How the search went", f"{len(trials)} trials, {asked.folds} periods each.")
+    given_up = sum(not done(trial) for trial in trials)
+    report.section(
+        "How the search went",
+        f"{len(trials):,} trials over {asked.folds} periods, each of which follows what was learned for it"
+        + (f"; {given_up:,} were given up before the last one." if given_up else "."),
+    )
     draw_history(report, trials, outcome.default)
     weights = importances(study)
     if weights:
@@ -234,7 +256,13 @@ def write(report: Report, study: Any, outcome: Outcome, asked: Asked, file: str)
         [trial.number, trial.state.name.lower(), trial.value, *(trial.params.get(name) for name in names)]
         for trial in trials
     ]
-    report.table("trials", ["trial", "state", "average_precision", *names], rows, "Given-up trials: pruned.")
+    about = "Trials that are pruned were worse than the median of those before, and given up." if given_up else ""
+    report.table("trials", ["trial", "state", "average precision", *names], rows, about)
+
+
+def sentence(line: str) -> str:
+    """A line of the terminal as a page has it."""
+    return line[0].upper() + line[1:] + "."
 
 
 def importances(study: Any) -> dict[str, float]:
@@ -260,16 +288,18 @@ def draw_history(report: Report, trials: Sequence[Any], default: float) -> None:
     number, value = [trial.number for trial in whole], [trial.value for trial in whole]
     with plots():
         import matplotlib.pyplot as plt
+        from matplotlib.ticker import MaxNLocator
 
-        figure, axes = plt.subplots(figsize=(5.2, 3.0))
+        figure, axes = plt.subplots(figsize=(9.0, 3.0))
         axes.scatter(number, value, s=14, label="a trial")
         if whole:
             axes.step(number, np.maximum.accumulate(value), where="post", label="best so far")
         axes.axhline(default, linestyle=":", color="#6b7686", label="default")
         axes.set(xlabel="trial", ylabel="average precision")
         axes.set_title("Optimisation history")
-        axes.legend()
-        report.figure("history", figure, "Trials that were given up are not shown.")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.1)
+        report.figure("history", figure, "Each trial over all periods; those that were given up are not shown.")
 
 
 def draw_importances(report: Report, weights: dict[str, float]) -> None:
@@ -277,9 +307,10 @@ def draw_importances(report: Report, weights: dict[str, float]) -> None:
     with plots():
         import matplotlib.pyplot as plt
 
-        figure, axes = plt.subplots(figsize=(5.2, 0.6 + 0.32 * len(weights)))
+        figure, axes = plt.subplots(figsize=(9.0, 0.6 + 0.32 * len(weights)))
         names = sorted(weights, key=weights.__getitem__)
         axes.barh(names, [weights[name] for name in names])
         axes.set(xlabel="share of the spread that it explains")
+        axes.grid(axis="y", visible=False)
         axes.set_title("Importance of the parameters")
         report.figure("importance", figure, "What matters little can be left as it is.")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from detector.lab import matrix, prequential, splits
 from detector.lab.errors import InputStopped
-from detector.lab.parameters import as_toml
+from detector.lab.parameters import as_toml, defaults
 from detector.lab.quality import average_precision
 from detector.lab.roles import settings_for
 from detector.lab.train import check_labels, fitted, learnable, limited, servable
@@ -58,6 +58,9 @@ class Problem(Protocol):
     def values(self, parameters: dict[str, Any]) -> Iterator[Value]:
         """Of each period."""
 
+    def default(self, name: str) -> Any:
+        """What this parameter is where no trial sets it."""
+
     def newest(self, parameters: dict[str, Any]) -> float:
         """Average precision on the newest rows."""
 
@@ -87,6 +90,10 @@ class TunedModel:
     def given(self, params: dict[str, Any]) -> dict[str, Any]:
         """As they are."""
         return params
+
+    def default(self, name: str) -> Any:
+        """The model's own."""
+        return defaults(self._model)[name]
 
     def values(self, parameters: dict[str, Any]) -> Iterator[Value]:
         """Each period by a model of what was known before it."""
@@ -144,6 +151,13 @@ class TunedDetector:
     def given(self, params: dict[str, Any]) -> dict[str, Any]:
         """Rounded to what a person would write."""
         return {place: one if isinstance(one, int) else float(f"{one:.3g}") for place, one in params.items()}
+
+    def default(self, name: str) -> Any:
+        """As the configuration has it."""
+        found: Any = self._settings
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
 
     def values(self, parameters: dict[str, Any]) -> Iterator[Value]:
         """All periods by one run."""

@@ -99,6 +99,14 @@ def test_a_search_that_was_stopped_goes_on(data: Path, tmp_path: Path, monkeypat
     assert len(trials(folder)) == 5
 
 
+def test_a_trial_that_a_kill_cut_off_is_made_up_for(data: Path, tmp_path: Path) -> None:
+    question = asked(data, tmp_path / "T", "kmeans", trials=3)
+    study = tune.opened(question, TunedModel(open_table(data), question, lambda _: None))
+    study.ask()  # begun, and nobody is left to end it
+    tuned(data, tmp_path / "T", "kmeans", trials=3)
+    assert [trial["state"] for trial in trials(tmp_path / "T")] == ["complete"] * 3
+
+
 def test_a_study_of_another_question_is_refused(data: Path, tmp_path: Path) -> None:
     tuned(data, tmp_path / "T", "z_score", trials=1)
     with pytest.raises(WrongUsage, match=r"expected one of this question, found another's \(folds differ\)"):
