@@ -6,6 +6,7 @@ The code is the one that runs live (`fold`). Memory grows by some 60 bytes a row
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from detector.lab.errors import InputStopped
 from detector.lab.fold import REJECTED, DecidedRows, Fold
 from detector.lab.labels import ColumnLabels
 from detector.lab.matrix import as_labels, card_key, cards_of, labelled
+from detector.lab.meter import Meter
 from detector.lab.replay import BATCH_ROWS, LABEL_INTERVAL_MS
 from detector.lab.roles import Roles
 from detector.lab.tables import Table
@@ -65,8 +67,11 @@ def run(
     arrivals: Arrivals | None = None,
     seen: Callable[[int], None] | None = None,
     progress: Progress | None = None,
+    meter: Meter | None = None,
 ) -> Prequential:
     """Decide the first `rows` of the table (all by default); `seen` is told how many were decided.
+
+    `meter` measures the deciding, without the compiling before it.
 
     With `label_delay_ms` and a label, labels are learned; `arrivals` of the table, where they were looked at before.
     Raises as `matrix.build`.
@@ -75,10 +80,11 @@ def run(
     arrivals = arrivals or Arrivals(table, settings, rows)
     taken = _Pass(settings, path, labels)
     compile_kernels(taken.fold.spec, progress)
-    for batch in arrivals.batches(BATCH_ROWS):
-        taken.take(batch)
-        if seen is not None:
-            seen(taken.seen)
+    with meter or nullcontext():
+        for batch in arrivals.batches(BATCH_ROWS):
+            taken.take(batch)
+            if seen is not None:
+                seen(taken.seen)
     if not taken.kept:
         raise InputStopped(f"{table.path}: expected rows that are transactions, found none")
     return taken.whole(arrivals.choices)

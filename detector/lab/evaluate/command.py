@@ -42,7 +42,9 @@ def run(
     with tracking.run(COMMAND, data.name, parameters, uri=tracking_uri) as tracked:
         with Report(folder, f"Models on {data.name}", COMMAND, overwrite) as report:
             with Display(None, doing="evaluating") as display:
-                done = evaluation.run(table, settings, roles, choice, asked, display.step, display.update)
+                done = evaluation.run(
+                    table, settings, roles, choice, asked, display.step, display.update, display.preparing
+                )
                 display.step("drawing")
             write(report, done, [f"{introduction}; {labels}", *table.choices, *choice.told])
         tracked.figures(told_figures(done))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from detector.core.budget import DAY_MS
+from detector.core.compile import Progress
 from detector.lab import figures, matrix, prequential, risk_score, splits
 from detector.lab.arrivals import Arrivals
 from detector.lab.catalog import MODELS, Model
@@ -44,9 +45,13 @@ def run(
     asked: Asked,
     step: Callable[[str], None] = lambda _: None,
     seen: Callable[[int], None] | None = None,
+    preparing: Progress | None = None,
 ) -> Evaluation:
-    """All of it. `step` is told what begins, `seen` how many rows were decided. Raises LabError."""
-    return _Run(table, settings, roles, choice, asked, step, seen).whole()
+    """All of it. `step` is told what begins, `seen` how many rows were decided, `preparing` what is compiled.
+
+    Raises LabError.
+    """
+    return _Run(table, settings, roles, choice, asked, step, seen, preparing).whole()
 
 
 class _Run:
@@ -61,9 +66,10 @@ class _Run:
         asked: Asked,
         step: Callable[[str], None],
         seen: Callable[[int], None] | None,
+        preparing: Progress | None,
     ) -> None:
         self._table, self._settings, self._roles = table, settings, roles
-        self._choice, self._asked, self._step, self._seen = choice, asked, step, seen
+        self._choice, self._asked, self._step, self._seen, self._preparing = choice, asked, step, seen, preparing
         self.choices: list[str] = []
         self._timeless = "event_time" not in settings.mapping.fields
         self._stratified = asked.stratified or self._timeless
@@ -122,18 +128,21 @@ class _Run:
         if not self._choice.streaming:
             return None, Meter()
         self._step("the detector, row by row")
-        with Meter() as meter:
-            found = prequential.run(
-                self._table, self._settings, self._roles, arrivals=self._arrivals, label_delay_ms=self._delay_ms,
-                seen=self._seen,
-            )  # fmt: skip
+        meter = Meter()
+        found = prequential.run(
+            self._table, self._settings, self._roles, arrivals=self._arrivals, label_delay_ms=self._delay_ms,
+            seen=self._seen, progress=self._preparing, meter=meter,
+        )  # fmt: skip
         return found, meter
 
     def _matrix(self) -> matrix.Matrix:
         self._step("features")
         # Folds that are no periods mix before and after: features of labels would tell what is to be told.
         delay_ms = None if self._stratified or self._roles.label is None else self._delay_ms
-        read = matrix.build(self._table, self._settings, self._roles, arrivals=self._arrivals, label_delay_ms=delay_ms)
+        read = matrix.build(
+            self._table, self._settings, self._roles, arrivals=self._arrivals, label_delay_ms=delay_ms,
+            progress=self._preparing,
+        )  # fmt: skip
         return read.without(OF_THE_CLOCK) if self._timeless else read
 
     def _folds(self, rows: splits.Rows) -> list[Fold]:
