@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -81,8 +82,9 @@ class FileSource:
         self._path, self._texts, self._limit = path, frozenset(texts), limit
         self._placed = Partitions(mapping, partitions)
         with _told():
-            # Lines are taken as they are: one that is no JSON is a reject, as it is live.
-            self._table = open_table(path, limit) if file_format(path) != "jsonl" else None
+            # Lines are taken as they are: one that is no JSON is a reject, as it is live. Plain CSV needs no pyarrow.
+            as_it_is = file_format(path) == "jsonl" or find_spec("pyarrow") is None
+            self._table = None if as_it_is else open_table(path, limit)
         if self._table is not None:
             self.rows = self._table.rows
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ import numpy as np
 from detector.codec.masking import mask
 from detector.core.budget import tie_breaks
 from detector.core.compile import compile_kernels
-from detector.lab.errors import InputStopped, NotConfigured
+from detector.lab.chunks import FileSource
+from detector.lab.errors import NotConfigured
 from detector.lab.fold import REJECTED, DecidedRows, Fold
 from detector.lab.progress import Display
-from detector.lab.replay import BATCH_ROWS, RejectWindow, ahead
+from detector.lab.replay import RejectWindow, ahead
 from detector.settings import Settings
-from schemas.files import FileError, payloads, row_count, text_columns
+from schemas.files import text_columns
 from schemas.members import Members
 from schemas.times import rfc3339_text
 
@@ -46,11 +48,12 @@ class Gallery:
         self.column, self._alerts = column, alerts
         self._members = Members({"value": column}) if column is not None else None
         self._groups: dict[str, Group] = {}
-        self._seen = 0
+        self.seen = 0
 
-    def add(self, batch: list[bytes], decided: DecidedRows) -> None:
+    def add(self, batch: Sequence[bytes | None], decided: DecidedRows) -> None:
         """The next rows. Raises NotConfigured where the column holds too many values."""
-        values: list[Any] = self._members.columns(batch)["value"] if self._members else [None] * len(batch)
+        payloads = [payload or b"" for payload in batch]
+        values: list[Any] = self._members.columns(payloads)["value"] if self._members else [None] * len(batch)
         names = ["" if value is None else mask(str(value)) for value in values]
         for name, count in Counter(
             name for name, verdict in zip(names, decided.verdict.tolist(), strict=True) if verdict != REJECTED
@@ -59,14 +62,14 @@ class Gallery:
         if len(self._groups) > VALUES_MAX:
             raise NotConfigured(f"--by {self.column}: expected at most {VALUES_MAX} values, found more; name another")
         rows = sorted(decided.reasons)
-        draws = tie_breaks(self._seen + np.array(rows, np.int64), SEED)
+        draws = tie_breaks(self.seen + np.array(rows, np.int64), SEED)
         for row, draw in zip(rows, draws.tolist(), strict=True):
             group = self._groups[names[row]]
             group.alerts += 1
-            heapq.heappush(group.drawn, (-draw, self._seen + row, _lines(decided, row)))
+            heapq.heappush(group.drawn, (-draw, self.seen + row, _lines(decided, row)))
             if len(group.drawn) > self._alerts:
                 heapq.heappop(group.drawn)
-        self._seen += len(batch)
+        self.seen += len(batch)
 
     def lines(self) -> list[str]:
         """What is printed: a heading a value, alerts in the order of the file."""
@@ -96,23 +99,16 @@ def run(
     limit: int | None = None,
 ) -> list[str]:
     """Decide the first `limit` rows of `source` and return what to print. Raises LabError, ConfigError."""
-    if "event_time" not in settings.mapping.fields:
-        raise NotConfigured("input.fields.event_time: expected a path, for a file has no record timestamps; map it")
+    rows = FileSource(source, settings.mapping, partitions, text_columns(settings.mapping), limit)
     fold, gallery = Fold(settings, settings.topics.transactions, partitions), Gallery(column, alerts)
     rejects = RejectWindow(settings.input.rejects_window_rows, settings.input.rejects_max_share)
-    try:
-        rows = row_count(source)
-        total = limit if rows is None else min(rows, limit or rows)
-        with Display(total) as display:
-            compile_kernels(fold.spec, display.preparing)
-            for batch in ahead(payloads(source, None, limit, text_columns(settings.mapping), BATCH_ROWS)):
-                decided = fold.decide(batch)
-                gallery.add(batch, decided)
-                rejects.add(decided)
-                display.update(fold.placed.rows)
-            rejects.end()
-    except FileError as error:
-        raise InputStopped(str(error)) from error
-    except ImportError as error:
-        raise NotConfigured(str(error)) from error
-    return gallery.lines()
+    with Display(rows.rows) as display:
+        compile_kernels(fold.spec, display.preparing)
+        for chunk in ahead(rows.chunks(lambda _partition: False)):
+            decided = fold.decide_at(chunk.payloads, chunk.partition, chunk.offset, chunk.record_time_ms)
+            gallery.add(chunk.payloads, decided)
+            rejects.add(decided)
+            display.update(gallery.seen)
+        rejects.end()
+    notes = rows.notes()
+    return [*notes, *([""] if notes else []), *gallery.lines()]

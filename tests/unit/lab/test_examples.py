@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,3 +118,21 @@ def test_without_a_configuration_the_columns_are_guessed(
     assert done.exit_code == 0, done.output
     assert "no configuration: roles are guessed" in done.stderr
     assert "alerts among" in done.stdout
+
+
+def test_a_file_of_another_dialect_is_read_as_explore_reads_it(config: Path, tmp_path: Path) -> None:
+    """Semicolons, decimal commas, no UTF-8: the same alerts as of plain CSV, and what was decided is told."""
+    rows = [transaction(number) | {"place": "Málaga"} for number in range(ROWS)]
+    plain, german = tmp_path / "plain.csv", tmp_path / "german.csv"
+    for path, delimiter, encoding in ((plain, ",", "utf-8"), (german, ";", "cp1252")):
+        with path.open("w", newline="", encoding=encoding) as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows if path == plain else [comma(row) for row in rows])
+    found = run(config, german)
+    assert "separator ;" in found
+    assert found[-len(run(config, plain)) :] == run(config, plain)
+
+
+def comma(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: str(value).replace(".", ",") if isinstance(value, float) else value for name, value in row.items()}
