@@ -132,7 +132,7 @@ def guessed_or(config: Path | None, data: Path) -> Settings:
 @partitions_option
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many rows of a file.")
 @click.option("--show", "shown_max", type=click.IntRange(1, 1_000), default=50, show_default=True,
-              help="Alerts gained, and lost, in the report; the CSV has all.")  # fmt: skip
+              help="Alerts gained, and lost, in the report, drawn evenly; the CSV has all.")  # fmt: skip
 @folder_option
 @overwrite_option
 def backtest(config: Path | None, against: Path | None, **asked: Any) -> None:

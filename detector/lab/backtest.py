@@ -215,7 +215,7 @@ def run(
     """Decide all records of `source` by one configuration or two, each with its name.
 
     `labels` are measured against, and learned, late, by each configuration whose `labels.enabled` is set. All alerts go
-    to `alerts_file`, the first `shown_max` of each kind are kept. Raises LabError, ConfigError, and what `source` does.
+    to `alerts_file`, `shown_max` of each kind are kept. Raises LabError, ConfigError, and what `source` does.
     """
     accounts = []
     for name, one in settings:

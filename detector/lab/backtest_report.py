@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.lab.backtest import COUNTED, Account, Backtest
+from detector.lab.output import REASON_SEPARATOR
 from detector.lab.report import ACCENT, ALARM, INK, QUIET, Report, plots, told
 from schemas.times import rfc3339_text
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 ALERTS = "alerts.csv"
+DAYS_SHOWN_MAX = 92
 COLOURS = (ACCENT, QUIET)
 ABOUT = {
     "alert": "Alerts of these days.",
@@ -25,6 +27,10 @@ ABOUT = {
     "lost": "The current configuration alerts them, the new one does not.",
 }
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+OF_A_DAY = (
+    *("alerts", "reviews", "frauds", "caught", "precision", "recall", "fraud_amount", "caught_amount", "false_amount"),
+    *("rows", "labelled", "labelled_alerts"),
+)
 SHOWN = {  # column of the changes → heading
     "event_time": "event time", "transaction_id": "transaction", "amount": "amount", "truth": "truth",
     "risk": "risk", "risk_new": "risk, new", "risk_current": "risk, current",
@@ -53,7 +59,10 @@ def write(report: Report, done: Backtest, introduction: Sequence[str]) -> list[s
             )  # fmt: skip
     _changes(report, done)
     report.section("All days")
-    report.table("days", *_days(done.accounts), "Each day and configuration; money is that of the labelled rows.")
+    report.table(
+        "days", *_days(done.accounts), "Each day and configuration; money is that of the labelled rows.",
+        DAYS_SHOWN_MAX * len(done.accounts),
+    )  # fmt: skip
     return summary(done)
 
 
@@ -198,22 +207,21 @@ def _legend_above(axes: Axes) -> None:
 
 
 def _days(accounts: Sequence[Account]) -> tuple[list[str], list[list[Any]]]:
-    names = [name.replace("_", " ") for name in COUNTED]
     rows: list[list[Any]] = []
     for account in accounts:
         for day, sums in zip(*account.table(), strict=True):
             values = dict(zip(COUNTED, sums.tolist(), strict=True))
-            counts = [round(value, 2) if "amount" in name else int(value) for name, value in values.items()]
-            precision = values["caught"] / values["labelled_alerts"] if values["labelled_alerts"] else None
-            recall = values["caught"] / values["frauds"] if values["frauds"] else None
+            found = {name: round(value, 2) if "amount" in name else int(value) for name, value in values.items()}
+            found["precision"] = _short(values["caught"], values["labelled_alerts"])
+            found["recall"] = _short(values["caught"], values["frauds"])
             text = rfc3339_text(day * DAY_MS)[:10]
-            rows.append([text, account.name, account.budget, *counts, _short(precision), _short(recall)])
+            rows.append([text, account.name, account.budget, *(found[name] for name in OF_A_DAY)])
     rows.sort(key=lambda row: row[0])
-    return ["day", "configuration", "budget", *names, "precision", "recall"], rows
+    return ["day", "configuration", "budget", *(name.replace("_", " ") for name in OF_A_DAY)], rows
 
 
-def _short(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _short(part: float, whole: float) -> float | None:
+    return round(part / whole, 4) if whole else None
 
 
 def _changes(report: Report, done: Backtest) -> None:
@@ -233,14 +241,17 @@ def _changes(report: Report, done: Backtest) -> None:
         reasons = {"gained": "reasons_new", "lost": "reasons_current", "alert": "reasons"}[kind]
         columns = [name for name in SHOWN if name in changes.columns]
         places = [changes.columns.index(name) for name in (*columns, reasons)]
-        rows = [[_shorter(values[place]) for place in places] for values in changes.shown[kind]]
-        more = f" The first {len(rows):,} of {count:,}." if count > len(rows) else ""
+        rows = [[_shown(values[place]) for place in places] for values in changes.shown[kind]]
+        more = f" {len(rows):,} of {count:,}, drawn evenly." if count > len(rows) else ""
         report.table(
-            f"{kind}_first", [*(SHOWN[name] for name in columns), "reasons"], rows,
+            f"{kind}_shown", [*(SHOWN[name] for name in columns), "reasons"], rows,
             f"In log order.{more} All alerts, with the reasons of either configuration, are in {ALERTS}.",
+            len(rows), below=True,
         )  # fmt: skip
 
 
-def _shorter(value: Any) -> Any:
-    """A time without the letters that a page can do without; all else as it is."""
-    return value[:19].replace("T", " ") if isinstance(value, str) and TIME.fullmatch(value) else value
+def _shown(value: Any) -> Any:
+    """A time without the letters that a page can do without, reasons as a sentence has them; all else as it is."""
+    if not isinstance(value, str):
+        return value
+    return value[:19].replace("T", " ") if TIME.fullmatch(value) else value.replace(REASON_SEPARATOR, "; ")

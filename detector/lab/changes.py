@@ -7,7 +7,9 @@ configuration every alert is simply an `alert`.
 from __future__ import annotations
 
 import csv
+import heapq
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.batch import Verdict
+from detector.core.budget import tie_breaks
 from detector.lab.errors import WrongUsage
 from detector.lab.fold import VERDICTS, DecidedRows
 from detector.lab.output import REASON_SEPARATOR
 from schemas.times import rfc3339_text
 
 DAY_MS = 86_400_000
+SEED = 0
 ALERT, GAINED, LOST, KEPT = "alert", "gained", "lost", "kept"
 PLACE = ("change", "day", "event_time", "transaction_id", "partition", "offset", "amount", "truth")
 TRUTHS = {1: "fraud", 0: "genuine", -1: ""}
@@ -31,13 +35,16 @@ class Changes:
     """A context manager; writes `path` as it goes."""
 
     def __init__(self, path: Path, shown_max: int, two: bool) -> None:
-        """`shown_max`: rows kept of each kind, the first ones. Raises WrongUsage where `path` cannot be written."""
+        """`shown_max`: rows kept of each kind, drawn evenly, the same at each run.
+
+        Raises WrongUsage where `path` cannot be written.
+        """
         self._path, self._shown_max, self._two = path, shown_max, two
         sides = ("new", "current") if two else ("",)
         names = [f"{name}_{side}".rstrip("_") for side in sides for name in ("risk", "verdict", "reasons")]
         self.columns: tuple[str, ...] = (*PLACE, *names)
         kinds = (GAINED, LOST, KEPT) if two else (ALERT,)
-        self.shown: dict[str, list[tuple[Any, ...]]] = {kind: [] for kind in kinds}
+        self._drawn: dict[str, list[tuple[float, int, tuple[Any, ...]]]] = {kind: [] for kind in kinds}
         self.count = {kind: {"alerts": 0, "frauds": 0, "genuine": 0, "amount": 0.0} for kind in kinds}
 
     def __enter__(self) -> Self:
@@ -63,6 +70,13 @@ class Changes:
             self._put(kind, self._values(kind, decided, by.index(True), row, int(truth[row])))
             self._count(kind, float(decided[by.index(True)].amount[row]), int(truth[row]))
 
+    @property
+    def shown(self) -> dict[str, list[tuple[Any, ...]]]:
+        """The rows kept of each kind, in log order."""
+        return {
+            kind: [values for _, _, values in sorted(rows, key=itemgetter(1))] for kind, rows in self._drawn.items()
+        }
+
     def figures(self) -> dict[str, dict[str, float]]:
         """Alerts, frauds and genuine rows among them, and their money, of each kind."""
         return {kind: count | {"amount": round(count["amount"], 2)} for kind, count in self.count.items()}
@@ -76,8 +90,10 @@ class Changes:
 
     def _put(self, kind: str, values: tuple[Any, ...]) -> None:
         self._writer.writerow(values)
-        if len(self.shown[kind]) < self._shown_max:
-            self.shown[kind].append(values)
+        number, drawn = self.count[kind]["alerts"], self._drawn[kind]
+        heapq.heappush(drawn, (-float(tie_breaks(np.array([number]), SEED)[0]), int(number), values))
+        if len(drawn) > self._shown_max:
+            heapq.heappop(drawn)
 
     def _values(self, kind: str, decided: Sequence[DecidedRows], by: int, row: int, truth: int) -> tuple[Any, ...]:
         rows = decided[by]

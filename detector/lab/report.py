@@ -149,15 +149,25 @@ class Report:
         caption: str = "",
         shown: int = ROWS_SHOWN_MAX,
         percent: Sequence[str] = (),
+        below: bool = False,
     ) -> None:
         """A CSV of all rows; in the page the first `shown`, with the columns `percent` as such.
 
-        Numbers are to the right, None is empty.
+        Numbers are to the right, and texts among them; None is empty. `below`: the last column, of long texts, stands
+        beneath its row, as wide as the table.
         """
         self.csv(name, columns, rows)
-        head = "".join(f"<th{_side(rows, place)}>{_escaped(column)}</th>" for place, column in enumerate(columns))
-        as_percent = [column in percent for column in columns]
-        body = "".join("<tr>" + "".join(map(_cell, row, as_percent)) + "</tr>" for row in rows[:shown])
+        beside = list(columns[: len(columns) - below])
+        sides = [_side(rows, place) for place in range(len(beside))]
+        head = "".join(f"<th{side}>{_escaped(column)}</th>" for side, column in zip(sides, beside, strict=True))
+        as_percent = [column in percent for column in beside]
+        body = "".join(
+            "<tr>"
+            + "".join(map(_cell, row, as_percent, sides))
+            + "</tr>"
+            + (_beneath(row, len(beside)) if below else "")
+            for row in rows[:shown]
+        )
         kind = "table wide" if len(columns) > WIDE_COLUMNS else "table"
         more = len(rows) - shown
         rest = f" The first {shown} of {len(rows):,} rows; all of them are in {name}.csv." if more > 0 else ""
@@ -271,7 +281,12 @@ def _masked(cell: Any) -> Any:
     return cell
 
 
-def _cell(cell: Any, percent: bool) -> str:
+def _beneath(row: Sequence[Any], columns: int) -> str:
+    text = "" if row[-1] is None else str(row[-1])
+    return f'<tr class="below"><td colspan="{columns}">{_escaped(text)}</td></tr>' if text else ""
+
+
+def _cell(cell: Any, percent: bool, side: str) -> str:
     cell = _masked(cell)
     if isinstance(cell, bool):
         return f"<td>{'yes' if cell else 'no'}</td>"
@@ -279,7 +294,7 @@ def _cell(cell: Any, percent: bool) -> str:
         text = f"{cell:.3%}" if percent and math.isfinite(cell) else told(float(cell))
         return f'<td class="n">{text}</td>'
     text = "" if cell is None else str(cell)
-    return f"<td{' class=long' if len(text) > LONG_CHARACTERS else ''}>{_escaped(text)}</td>"
+    return f"<td{' class=long' if len(text) > LONG_CHARACTERS else side}>{_escaped(text)}</td>"
 
 
 def _clean(value: Any) -> Any:

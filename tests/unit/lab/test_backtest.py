@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -278,9 +279,11 @@ def test_the_command_leaves_a_report(tmp_path: Path, source: Path) -> None:
     page = (output / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     gained = [line for line in lines if line["change"] == "gained"]
-    assert gained[0]["transaction_id"] in page
-    with (output / "gained_first.csv").open(newline="") as file:
-        assert [one["transaction"] for one in csv.DictReader(file)] == [one["transaction_id"] for one in gained[:3]]
+    with (output / "gained_shown.csv").open(newline="") as file:
+        shown = list(csv.DictReader(file))
+    assert [one["transaction"] for one in shown] == [one["transaction_id"] for one in gained]
+    assert shown[0]["transaction"] in page
+    assert shown[0]["reasons"].split("; ")[0] in html.unescape(page)
     assert "records before the first day shown warmed the state up" in page
     assert "alerts of new against current: " in done.stdout
 
@@ -305,12 +308,16 @@ def test_a_table_of_any_dialect_decides_alike(tmp_path: Path, source: Path, rows
             )
     one = settings(tmp_path)
     texts = text_columns(one.mapping)
-    by_table = backtest.run([("new", one)], FileSource(path, one.mapping, 1, texts), Days(), tmp_path / "a.csv")
-    by_lines = run(tmp_path, source, one)[0]
-    assert by_table.figures()["new"]["alerts"] == by_lines.figures()["new"]["alerts"]
-    assert [line[3] for line in by_table.changes.shown["alert"]] == [
-        line[3] for line in by_lines.changes.shown["alert"]
-    ]
+    written = tmp_path / "a.csv"
+    by_table = backtest.run([("new", one)], FileSource(path, one.mapping, 1, texts), Days(), written, shown_max=3)
+    by_lines, lines = run(tmp_path, source, one)
+    assert by_table.figures()["new"]["alerts"] == by_lines.figures()["new"]["alerts"] == len(lines) > 3
+    ids = [line[3] for line in by_lines.changes.shown["alert"]]
+    assert ids == [line["transaction_id"] for line in lines]
+    places = [ids.index(line[3]) for line in by_table.changes.shown["alert"]]
+    assert places == sorted(set(places))
+    assert len(places) == 3
+    assert places != [0, 1, 2], "drawn evenly, not the first ones"
 
 
 def test_labels_without_a_time_need_a_delay_to_be_learned(tmp_path: Path, source: Path) -> None:
