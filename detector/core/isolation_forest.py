@@ -98,19 +98,21 @@ class RollingForest(Turning):
         counter, trees = arrays["counter"], self.spec.trees
         counter[LEARNED] += counter[FILLED]
         share = counter[FILLED] / max(1, counter[LEARNED])
-        due = max(int(np.ceil(share * trees)), int(counter[FILLED]) // self.spec.rebuild_rows, 1)
+        due = min(trees, max(int(np.ceil(share * trees)), int(counter[FILLED]) // self.spec.rebuild_rows, 1))
         if len(sample) == 0:
             due = 0
         size = min(self.spec.sample_rows, len(sample))
         numbers = len(self.columns) + size + 2 * (2**self.height - 1)
         held = np.empty(2**self.height, np.int16)  # rows in each leaf
-        for number in range(int(counter[BUILT]), int(counter[BUILT]) + min(due, trees)):
-            tree = number % trees
+        first = int(counter[BUILT])
+        drawn = draws(self.seed, first * numbers, due * numbers).reshape(due, numbers)
+        for number in range(due):
+            tree = (first + number) % trees
             build_kernel(
                 sample,
                 self.profiled,
                 size,
-                draws(self.seed, number * numbers, numbers),
+                drawn[number],
                 arrays["feature"][tree],
                 arrays["threshold"][tree],
                 arrays["heavier"][tree],
@@ -118,7 +120,7 @@ class RollingForest(Turning):
                 held,
             )
             credit.means_kernel(held[None], arrays["length"][tree : tree + 1], arrays["mean"][tree : tree + 1])
-        counter[BUILT] += min(due, trees)
+        counter[BUILT] += due
         turn(counter, self.spec.pivot_rows)
 
     def merge(self, one: Arrays, other: Arrays) -> Arrays:
