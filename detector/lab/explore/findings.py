@@ -43,7 +43,10 @@ def strongest(found: Survey, most: int) -> list[tuple[int, int, float]]:
     values = np.triu(found.moments.correlation, 1)
     order = np.argsort(-np.abs(np.nan_to_num(values)), axis=None)[:most]
     one, other = np.unravel_index(order, values.shape) if values.size else (order, order)
-    return [(int(a), int(b), float(values[a, b])) for a, b in zip(one, other, strict=True) if abs(values[a, b]) > 0]
+    paired = found.moments.paired.tolist()
+    return [
+        (paired[a], paired[b], float(values[a, b])) for a, b in zip(one, other, strict=True) if abs(values[a, b]) > 0
+    ]
 
 
 def duration(ms: float) -> str:

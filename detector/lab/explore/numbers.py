@@ -2,7 +2,7 @@
 
 Exact: counts, least and greatest, mean, standard deviation, skewness, kurtosis (merged chunk by chunk: Pébay, Formulas
 for robust, one-pass parallel computation of covariances and arbitrary-order statistical moments, 2008), and Pearson's
-correlation of each pair over the rows that have both.
+correlation of each pair over the rows that have both, of at most PAIRED_MAX columns: pairs grow with the square.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+PAIRED_MAX = 400
 
 
 class Moments:
-    """Of f columns. `add` takes (n, f) float64, NaN where missing; all results are (f,) or (f, f)."""
+    """Of f columns. `add` takes (n, f) float64, NaN where missing; results are (f,).
+
+    `paired` (p,) are the columns that are correlated, the first ones and the last.
+    """
 
     def __init__(self, columns: int) -> None:
         self.rows = 0
+        self.paired = np.unique(np.append(np.arange(min(columns, PAIRED_MAX - 1)), max(0, columns - 1)))[:columns]
         self.count = np.zeros(columns, np.int64)
         self.zeros = np.zeros(columns, np.int64)
         self.negatives = np.zeros(columns, np.int64)
@@ -26,8 +31,9 @@ class Moments:
         self.mean = np.zeros(columns)
         self._second, self._third, self._fourth = (np.zeros(columns) for _ in range(3))
         self._shift: Floats | None = None
-        self._scale = np.ones(columns)
-        self._both, self._sums, self._squares, self._products = (np.zeros((columns, columns)) for _ in range(4))
+        self._scale = np.ones(len(self.paired))
+        self._both, self._sums, self._squares, self._products = (np.zeros(2 * (len(self.paired),)) for _ in range(4))
+        self._correlation: Floats | None = None
 
     def add(self, values: Floats) -> None:
         """The next rows."""
@@ -44,7 +50,9 @@ class Moments:
         self.greatest = np.maximum(self.greatest, np.where(there, values, -np.inf).max(axis=0, initial=-np.inf))
         fourth = np.einsum("ij,ij->j", square, square)
         self._merge(count, mean, square.sum(axis=0), np.einsum("ij,ij->j", square, away), fourth)
-        self._pairs(away, square, there, mean, count)
+        some = self.paired
+        self._pairs(away[:, some], square[:, some], there[:, some], mean[some], count[some])
+        self._correlation = None
 
     def _merge(self, count: Ints, mean: Floats, second: Floats, third: Floats, fourth: Floats) -> None:
         one, other = self.count.astype(float), count.astype(float)
@@ -97,11 +105,16 @@ class Moments:
 
     @property
     def correlation(self) -> Floats:
-        """Pearson's, (f, f); NaN where one of the two does not vary."""
+        """Pearson's of the `paired`, (p, p), not to be written to; NaN where one of the two does not vary."""
+        if self._correlation is None:
+            self._correlation = self._correlated()
+        return self._correlation
+
+    def _correlated(self) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = self._sums / self._both
             variance = self._squares / self._both - mean**2
             covariance = self._products / self._both - mean * mean.T
             found = covariance / np.sqrt(variance * variance.T)
-        varies = np.where(self.least < self.greatest, 1.0, np.nan)
+        varies = np.where(self.least < self.greatest, 1.0, np.nan)[self.paired]
         return np.clip(found, -1.0, 1.0) * varies * varies[:, None]

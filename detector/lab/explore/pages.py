@@ -203,7 +203,9 @@ def _relations(report: Report, found: Survey) -> None:
     some = strongest(found, 50)
     if not some:
         return
-    report.section("Relations", "Pearson's correlation of each pair, over all rows that have both values.")
+    paired, measured = len(found.moments.paired), len(found.measured)
+    of_some = f" Of {measured:,} columns the first {paired:,} are paired." if paired < measured else ""
+    report.section("Relations", f"Pearson's correlation of each pair, over all rows that have both values.{of_some}")
     varies = np.isfinite(np.diag(found.moments.correlation))
     weight = np.nansum(np.abs(found.moments.correlation), axis=0) * varies
     columns = sorted(np.argsort(-weight, kind="stable")[: min(HEAT_MAP_COLUMNS_MAX, int(varies.sum()))].tolist())

@@ -21,6 +21,7 @@ WIDTH = 10.0  # inches, of every figure
 COLUMNS_MAX = 40
 POINTS_MAX, FRAUDS_DRAWN_MAX = 6_000, 1_000
 BOX_TICKS = (-10_000, -1000, -100, -10, -3, -1, 0, 1, 3, 10, 100, 1000, 10_000)
+BINS_MAX = 35
 TAIL = 20.0  # a 99 % quantile so many times the median: drawn on a logarithmic axis
 
 
@@ -28,6 +29,14 @@ def shown(name: str, most: int = 26) -> str:
     """A name or a value as a label: masked, and cut where it is long."""
     text = mask(name).replace("$", r"\$")
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def short(value: float) -> str:
+    """A number on an axis: 250k, 1.5M."""
+    for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least:
+            return f"{value / unit:g}{letter}"
+    return f"{value:g}"
 
 
 def grid(count: int, across: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
@@ -95,7 +104,7 @@ def boxes(found: Survey) -> Figure:
 
 
 def correlations(found: Survey, columns: list[int]) -> Figure:
-    """Pearson's correlation as colour, as a number where there is room."""
+    """Pearson's correlation as colour, as a number where there is room; `columns` are places among the paired."""
     import matplotlib.pyplot as plt
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -106,7 +115,7 @@ def correlations(found: Survey, columns: list[int]) -> Figure:
     figure, panel = plt.subplots(figsize=(size, size * 0.86))
     panel.set_facecolor(GRID)  # seen where there is no value, as on the diagonal
     picture = panel.imshow(values, cmap=colours, vmin=-1, vmax=1)
-    names = [shown(found.measured[column], 22) for column in columns]
+    names = [shown(found.measured[found.moments.paired[column]], 22) for column in columns]
     panel.set_xticks(range(len(names)), names, rotation=90)
     panel.set_yticks(range(len(names)), names)
     panel.grid(visible=False)
@@ -232,10 +241,13 @@ def _histogram(panel: Axes, values: Floats, frauds: Floats) -> None:
         edges = np.append(distinct - 0.5 * np.diff(distinct, prepend=distinct[0] - 1).min(), distinct[-1] + 0.5)
         edges = np.unique(edges)
     elif low >= 0 and middle > 0 and high > TAIL * middle:
-        edges = np.geomspace(max(low, middle / 1e4, 1e-12), max(values.max(), 1e-9), 36)
+        edges = np.geomspace(max(low, middle / 1e4, 1e-12), max(values.max(), 1e-9), BINS_MAX + 1)
         panel.set_xscale("log")
+    elif (values == np.floor(values)).all():  # each bin holds as many whole numbers, else it looks like a comb
+        width = max(1.0, np.ceil((high - low + 1) / BINS_MAX))
+        edges = np.arange(np.floor(low) - 0.5, high + width, width)
     else:
-        edges = np.linspace(low, high if high > low else low + 1, 36)
+        edges = np.linspace(low, high if high > low else low + 1, BINS_MAX + 1)
     for some, colour, filled in ((values, ACCENT, True), (frauds, ALARM, False)):
         if not len(some):
             continue
@@ -246,6 +258,7 @@ def _histogram(panel: Axes, values: Floats, frauds: Floats) -> None:
     panel.grid(visible=False)
     if panel.get_xscale() == "linear":
         panel.locator_params(axis="x", nbins=4)
+        panel.xaxis.set_major_formatter(lambda value, _: short(value))
 
 
 def _box(panel: Axes, values: Floats, place: float, colour: str, width: float) -> None:
@@ -269,6 +282,8 @@ def _scatter(panel: Axes, values: Floats, frauds: Floats) -> None:
         room = 0.04 * (high - low) or 1.0
         axis(low - room, high + room)
     panel.locator_params(nbins=5)
+    for ruler in (panel.xaxis, panel.yaxis):
+        ruler.set_major_formatter(lambda value, _: short(value))
 
 
 def _legend(figure: Figure) -> None:

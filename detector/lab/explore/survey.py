@@ -27,7 +27,7 @@ from detector.lab.tables import Table, as_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CHUNK_ROWS = 65_536
+CHUNK_ROWS, CHUNK_ROWS_MIN, CHUNK_VALUES = 65_536, 1_024, 1 << 23
 SAMPLE_ROWS = 65_536
 FRAUDS_MAX = 20_000
 REPEATS_SHOWN = 200
@@ -86,11 +86,16 @@ class Survey:
         return "card" if self.roles.card else "customer" if self.roles.customer else None
 
 
+def chunk_rows(columns: int) -> int:
+    """Of so many columns, so that a wide table takes no more memory than a narrow one."""
+    return max(CHUNK_ROWS_MIN, min(CHUNK_ROWS, CHUNK_VALUES // max(1, columns)))
+
+
 def survey(table: Table, roles: Roles, k: float, fence: float, display: Display | None = None) -> Survey:
     """Reads `table` twice. Raises InputStopped."""
     display = display or Display(None)
     first = _First(table, roles)
-    for chunk in table.chunks(CHUNK_ROWS):
+    for chunk in table.chunks(chunk_rows(len(table.columns))):
         first.add(chunk)
         display.update(first.found.rows)
     found = first.finish()
@@ -218,7 +223,8 @@ def _second(found: Survey, k: float, fence: float, told: Callable[[int], None]) 
     names, examples = _Names(found), _Examples(found)
     wanted = [*found.numbers, roles.transaction_id, roles.label, *names.columns.values(), *examples.columns]
     done = 0
-    for chunk in found.table.chunks(CHUNK_ROWS, [name for name in dict.fromkeys(wanted) if name is not None]):
+    read = [name for name in dict.fromkeys(wanted) if name is not None]
+    for chunk in found.table.chunks(chunk_rows(len(read)), read):
         fraud = roles.truths(chunk) == 1 if roles.label else np.zeros(chunk.num_rows, np.bool_)
         ids = as_text(chunk.column(roles.transaction_id).combine_chunks()) if roles.transaction_id else None
         found.outliers.add(matrix(chunk, found.numbers), done, fraud, _naming(ids))

@@ -25,7 +25,7 @@ from detector.lab.errors import NotConfigured
 from detector.lab.explore.clock import WIDTHS_MS, Clock
 from detector.lab.explore.entities import Entities
 from detector.lab.explore.findings import duration, findings
-from detector.lab.explore.numbers import Moments
+from detector.lab.explore.numbers import PAIRED_MAX, Moments
 from detector.lab.explore.run import run
 from detector.lab.explore.samples import Repeats, Sample, hashes, joined
 from detector.lab.explore.survey import BUSIEST, Survey, survey
@@ -349,6 +349,17 @@ def test_skewness_kurtosis_and_correlation() -> None:
     both = ~np.isnan(values[:, 2])
     assert moments.correlation[0, 1] == pytest.approx(np.corrcoef(values[:, 0], values[:, 1])[0, 1])
     assert moments.correlation[1, 2] == pytest.approx(np.corrcoef(values[both, 1], values[both, 2])[0, 1])
+
+
+def test_of_many_columns_the_first_and_the_last_are_paired() -> None:
+    values = np.random.default_rng(3).normal(size=(60, PAIRED_MAX + 50))
+    values[:, -1] = values[:, 2] + 0.1 * values[:, -1]
+    moments = Moments(values.shape[1])
+    for part in np.array_split(values, 3):
+        moments.add(part)
+    assert moments.paired.tolist() == [*range(PAIRED_MAX - 1), PAIRED_MAX + 49]
+    assert moments.correlation == pytest.approx(np.corrcoef(values[:, moments.paired], rowvar=False))
+    assert moments.mean == pytest.approx(values.mean(axis=0))
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=5), st.integers(1, 300))
