@@ -133,19 +133,24 @@ def several(value: float, noun: str) -> str:
     return f"{number(value)} {noun if value == 1 else plural}"
 
 
+def behind(item: ReasonEvidence) -> str:
+    """` (12 transactions)`: what the entity's own mean or maximum rests on, where that is known."""
+    return f" ({several(item.rows, 'transaction')})" if item.rows else ""
+
+
 def _amount(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     return f"{amount} is {compared(feature, item, money)}"
 
 
 def _to_mean(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     mean = f"{window(feature)} mean of {money(item.baseline)}"
-    return f"{amount} is {number(item.value)} times this {feature.entity}'s {mean}"
+    return f"{amount} is {number(item.value)} times this {feature.entity}'s {mean}{behind(item)}"
 
 
 def _to_max(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     return (
         f"{amount} is {number(item.value)} times this {feature.entity}'s largest in {span(feature.window_ms)}, "
-        f"{money(item.baseline)}"
+        f"{money(item.baseline)}{behind(item)}"
     )
 
 
@@ -157,7 +162,7 @@ def _peak(feature: Feature, item: ReasonEvidence, amount: str) -> str:
 def _deviation(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     side = "above" if item.value >= 0 else "below"
     deviations = f"{number(abs(item.value))} standard deviations"
-    return f"{amount} is {deviations} {side} this {feature.entity}'s {window(feature)} mean"
+    return f"{amount} is {deviations} {side} this {feature.entity}'s {window(feature)} mean{behind(item)}"
 
 
 def _count(feature: Feature, item: ReasonEvidence, amount: str) -> str:

@@ -65,8 +65,25 @@ def explain(
         value = float(features[column])
         compared = spec.features[column].kind in BASELINE and value > 0.0
         baseline = amount / value if compared else float("nan")
-        evidence.append(ReasonEvidence(column, value, baseline, rarity, typical_low, typical_high, bool(low)))
+        rows = rows_behind(spec.features, column, features)
+        evidence.append(ReasonEvidence(column, value, baseline, rarity, typical_low, typical_high, bool(low), rows))
     return tuple(evidence)
+
+
+def rows_behind(features: tuple[Feature, ...], column: int, values: NDArray[np.float64]) -> int:
+    """How many transactions an own mean, deviation or maximum rests on, by the count of the same window.
+
+    0 for other features, and where that count is not among `features`, whose `values` (f,) are the row.
+    """
+    one = features[column]
+    if one.kind not in OWN_AMOUNT:
+        return 0
+    counts = (
+        values[place]
+        for place, other in enumerate(features)
+        if other.kind == FeatureKind.COUNT and (other.entity, other.window_ms) == (one.entity, one.window_ms)
+    )
+    return int(next(counts, 0.0))
 
 
 @allocating

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 ALERTS = "alerts.csv"
-DAYS_SHOWN_MAX = 92
+DAYS_SHOWN_MAX, DAYS_NAMED_MAX = 92, 8
 COLOURS = (ACCENT, QUIET)
 ABOUT = {
     "alert": "Alerts of these days.",
@@ -200,6 +200,8 @@ def _line(axes: Axes, days: Sequence[int], values: NDArray[np.float64], colour: 
     few = len(days) <= 62
     axes.plot(_dates(days), values, color=colour, label=name, marker="o" if few else "", markersize=3)
     axes.yaxis.set_major_formatter("{x:,.0f}")
+    if len(days) <= DAYS_NAMED_MAX:  # else the axis would name hours between them
+        axes.set_xticks(_dates(days), _dates(days).astype(str))
 
 
 def _legend_above(axes: Axes) -> None:

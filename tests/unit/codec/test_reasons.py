@@ -47,6 +47,12 @@ EXACT = [
         "amount 412.00 is 8.31 times this card's 30-day mean of 49.60",
     ),
     (
+        "card.amount_to_mean.30d",
+        405.0,
+        {"baseline": 1.017, "rows": 1},
+        "amount 412.00 is 405 times this card's 30-day mean of 1.02 (1 transaction)",
+    ),
+    (
         "card.amount_to_max.7d",
         4.0,
         {"baseline": 103.0},
@@ -253,7 +259,9 @@ def history(amounts: list[float], gap_ms: int) -> TransactionBatch:
 
 def test_numbers_are_found_again_in_the_card_s_history() -> None:
     """ "amount 412.00 is 8.3 times this card's 30-day mean of 49.60": the mean is that of its own earlier purchases."""
-    features = features_of("amount", "card.amount_to_mean.30d", "card.amount_to_max.30d", "card.amount_deviation.30d")
+    features = features_of(
+        "amount", "card.amount_to_mean.30d", "card.amount_to_max.30d", "card.amount_deviation.30d", "card.count.30d"
+    )
     spec = replace(
         SPECS["no entity"],
         keys=("card",),
@@ -270,12 +278,14 @@ def test_numbers_are_found_again_in_the_card_s_history() -> None:
     texts = {reason.feature: reason.text for reason in reasons}
     mean = sum(earlier) / len(earlier)
     assert texts["card.amount_to_mean.30d"] == (
-        f"amount 412.00 is {412.0 / mean:.3g} times this card's 30-day mean of {mean:.2f}"
+        f"amount 412.00 is {412.0 / mean:.3g} times this card's 30-day mean of {mean:.2f} (6 transactions)"
     )
-    assert texts["card.amount_to_max.30d"] == "amount 412.00 is 7.49 times this card's largest in 30 days, 55.00"
+    assert texts["card.amount_to_max.30d"] == (
+        "amount 412.00 is 7.49 times this card's largest in 30 days, 55.00 (6 transactions)"
+    )
     deviations = (412.0 - mean) / np.std(earlier)
     assert texts["card.amount_deviation.30d"] == (
-        f"amount 412.00 is {deviations:.3g} standard deviations above this card's 30-day mean"
+        f"amount 412.00 is {deviations:.3g} standard deviations above this card's 30-day mean (6 transactions)"
     )
     assert texts["amount"].startswith("amount 412.00 is higher than 99.")
     by_feature = {reason.feature: reason for reason in reasons}
