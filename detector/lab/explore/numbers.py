@@ -117,4 +117,5 @@ class Moments:
             covariance = self._products / self._both - mean * mean.T
             found = covariance / np.sqrt(variance * variance.T)
         varies = np.where(self.least < self.greatest, 1.0, np.nan)[self.paired]
-        return np.clip(found, -1.0, 1.0) * varies * varies[:, None]
+        whole: Floats = np.clip(found, -1.0, 1.0) * varies * varies[:, None]
+        return whole

@@ -87,7 +87,9 @@ def _numbers(report: Report, found: Survey) -> None:
             row += [float(one[place]) for one in (moments.mean, moments.deviation, moments.skewness, moments.kurtosis)]
             row += [int(moments.zeros[place]), int(moments.negatives[place])]
         rows.append([*row, *[None] * (len(names) - len(row))])
-    report.table("numbers", names, rows, "To the right skewness, above 2 for a long tail, and kurtosis, in excess of 3.")
+    report.table(
+        "numbers", names, rows, "To the right skewness, above 2 for a long tail, and kurtosis, in excess of 3."
+    )
     report.figures["numbers"] = {row[0]: dict(zip(names[1:], row[1:], strict=True)) for row in rows}
     if pictures.drawn(found):
         report.figure(
