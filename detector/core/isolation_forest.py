@@ -174,6 +174,7 @@ def build_kernel(sample, profiled, size, numbers, feature, threshold, heavier, l
         for m in range(columns):
             own[m, i] = sample[chosen[i], profiled[m]]
     chosen = np.arange(size)
+    moved = np.empty(size, np.int64)
     used = columns + size
     inner = len(feature)
     start = np.zeros(2 * inner + 1, np.int64)
@@ -189,7 +190,7 @@ def build_kernel(sample, profiled, size, numbers, feature, threshold, heavier, l
         if high > low:
             split = np.float32(low + (high - low) * numbers[used + 2 * node + 1])
             split = split if split > low else high
-            middle, heavier[node] = part_kernel(own, chosen, start[node], stop[node], at, split)
+            middle, heavier[node] = part_kernel(own, chosen, start[node], stop[node], at, split, moved)
             stop[left] = start[right] = middle
             feature[node], threshold[node] = at, split
             depth[left] = depth[right] = depth[node] + 1.0
@@ -222,25 +223,28 @@ def pick_kernel(own, rows, order, number):
 
 
 @kernel
-def part_kernel(own, chosen, start, stop, column, split):
+def part_kernel(own, chosen, start, stop, column, split, moved):
     """Part chosen[start:stop] in place; (where the right part starts, whether it is the heavier).
 
-    Rows without a value go with the heavier part.
+    Rows without a value go with the heavier part. `moved` (size,) is room to work in: a row is written to both parts,
+    and over it the next one in the part where it does not belong, for a branch guessed wrong costs more.
     """
+    values = own[column]
     low = high = 0
     for place in range(start, stop):
-        value = own[column, chosen[place]]
-        if value >= split:
-            high += 1
-        elif value < split:
-            low += 1
+        value = values[chosen[place]]
+        low += value < split
+        high += value >= split
     heavier = low < high
-    front, back = start, stop - 1
-    while front <= back:
-        value = own[column, chosen[front]]
-        if value >= split or (value != value and heavier):
-            chosen[front], chosen[back] = chosen[back], chosen[front]
-            back -= 1
-        else:
-            front += 1
+    front, right = start, 0
+    for place in range(start, stop):
+        row = chosen[place]
+        value = values[row]
+        goes_right = (value >= split) | ((value != value) & heavier)
+        chosen[front] = row
+        moved[right] = row
+        front += 1 - goes_right
+        right += goes_right
+    for place in range(right):
+        chosen[front + place] = moved[place]
     return front, heavier
