@@ -71,10 +71,11 @@ def means_kernel(weight, value, mean):
 
 
 @kernel
-def walk_kernel(z, feature, threshold, heavier, height, mean, value, credit):
+def walk_kernel(z, feature, threshold, heavier, height, mean, value, credit, leaf):
     """Credit (m,) of one row `z` (m,), added up over all trees; returns what an empty walk says, summed over trees.
 
-    `mean` (trees, inner) is that of `means_kernel`, `value` (trees, leaves) what a leaf says.
+    `mean` (trees, inner) is that of `means_kernel`, `value` (trees, leaves) what a leaf says. Fills `leaf` int32
+    (trees,) with where the row ends.
     """
     inner = feature.shape[1]
     base = 0.0
@@ -90,4 +91,5 @@ def walk_kernel(z, feature, threshold, heavier, height, mean, value, credit):
             now = np.float64(mean[tree, node] if node < inner else value[tree, node - inner])
             credit[column] += now - before
             before = now
+        leaf[tree] = node - inner
     return base

@@ -36,11 +36,23 @@ def fuse(surprise: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[
     The weighted root of the mean square: where members agree it is what they say; a member that is much surprised is
     heard. Monotone in each; beyond NATS_LINEAR it rises ever slower, so that it never ends.
     """
-    nats: NDArray[np.float64] = np.sqrt((weight / weight.sum()) @ (surprise * surprise))
-    beyond = np.maximum(nats - NATS_LINEAR, 0.0)
+    score = np.empty(surprise.shape[1])
+    fuse_kernel(surprise, weight / weight.sum(), score)
+    return score
+
+
+@kernel
+def fuse_kernel(surprise, share, score):
+    """The same into `score` (n,); `share` (members,): the weights, which sum to one."""
     room = NATS_MAX - NATS_LINEAR
-    nats = np.minimum(nats, NATS_LINEAR) + room * beyond / (room + beyond)
-    return 1.0 - np.exp(-nats)
+    for i in range(len(score)):
+        square = 0.0
+        for m in range(len(share)):
+            square += share[m] * (surprise[m, i] * surprise[m, i])
+        nats = np.sqrt(square)
+        beyond = max(nats - NATS_LINEAR, 0.0)
+        nats = min(nats, NATS_LINEAR) + room * beyond / (room + beyond)
+        score[i] = 1.0 - np.exp(-nats)
 
 
 @inlined

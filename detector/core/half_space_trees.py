@@ -159,7 +159,8 @@ class HalfSpaceForest(Turning):
             return given, 0.0
         z = self._scaled(row[None, :], *arrays["scale"][:2])[:, 0]
         tables = arrays["heavier"], splits.height, arrays["mean"], arrays["path"]
-        base = credit.walk_kernel(z, splits.feature, splits.threshold, *tables, given)
+        leaf = np.empty(self.spec.trees, np.int32)
+        base = credit.walk_kernel(z, splits.feature, splits.threshold, *tables, given, leaf)
         size = float(self.spec.trees * rows * splits.nodes)
         return given / -size, 1.0 - base / size
 

@@ -70,12 +70,17 @@ class RollingForest(Turning):
         rows = len(features)
         z = np.empty((len(self.columns), rows), np.float32)
         leaf = np.empty((self.spec.trees, rows), np.int32)
-        length = np.zeros(rows, np.float32)
         hold_kernel(features, self.columns, z)
         walk_kernel(z, arrays["feature"], arrays["threshold"], self.height, arrays["heavier"], leaf)
-        sum_kernel(leaf, arrays["length"], length)
-        np.exp2(-length.astype(np.float64) / self.spec.trees, out=score)
+        score[:] = self._score(arrays, leaf)
         return None
+
+    def _score(self, arrays: Arrays, leaf: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Scores (n,) of rows that lie in the leaves (trees, n)."""
+        length = np.zeros(leaf.shape[1], np.float32)
+        sum_kernel(leaf, arrays["length"], length)
+        scores: NDArray[np.float64] = np.exp2(-length.astype(np.float64) / self.spec.trees)
+        return scores
 
     def learn(self, arrays: Arrays, features: NDArray[np.float64], trace: Trace, taken: NDArray[np.bool_]) -> None:
         """Count the rows taken: what they say lies in the reservoir."""
@@ -86,12 +91,12 @@ class RollingForest(Turning):
         given = np.zeros(len(self.columns))
         if not self.ready(arrays):
             return given, 0.0
-        z, score, trees = np.empty((len(self.columns), 1), np.float32), np.empty(1), self.spec.trees
+        z, leaf = np.empty((len(self.columns), 1), np.float32), np.empty(self.spec.trees, np.int32)
         hold_kernel(row[None, :], self.columns, z)
         splits = arrays["feature"], arrays["threshold"], arrays["heavier"], self.height
-        base = 2.0 ** (-credit.walk_kernel(z[:, 0], *splits, arrays["mean"], arrays["length"], given) / trees)
-        self.score(arrays, row[None, :], score)
-        return credit.shared_out(given, float(score[0]) - base), base
+        usual = credit.walk_kernel(z[:, 0], *splits, arrays["mean"], arrays["length"], given, leaf)
+        base = 2.0 ** (-usual / self.spec.trees)
+        return credit.shared_out(given, float(self._score(arrays, leaf[:, None])[0]) - base), base
 
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
         """Replace the oldest trees: one every `rebuild_rows` learned, more while the stream is young."""

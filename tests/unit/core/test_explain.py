@@ -76,8 +76,10 @@ def test_credit_along_a_walk_against_means_written_out() -> None:
     assert mean.tolist() == [[top, left, right]]
     for z, expected in cases.items():
         given = np.zeros(2)
-        base = credit.walk_kernel(np.array(z), feature, threshold, heavier, 2, mean, value, given)
+        leaf = np.empty(1, np.int32)
+        base = credit.walk_kernel(np.array(z), feature, threshold, heavier, 2, mean, value, given, leaf)
         assert base == top
+        assert value[0, leaf[0]] == pytest.approx(top + sum(expected))
         assert given.tolist() == pytest.approx(expected)
 
 
