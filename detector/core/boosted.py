@@ -89,9 +89,12 @@ def start(labels: Labels, boosted: Boosted, pending: Pending, rows: int) -> None
     slots = (rows - held + np.arange(held)) % len(pending.identity)
     slots = slots[pending.label[slots] != UNKNOWN]
     is_fraud = pending.label[slots] == FRAUD
-    taken = is_fraud | (budget.tie_breaks(pending.identity[slots].view(np.int64), 0) < labels.genuine_share)
+    frauds = int(np.count_nonzero(is_fraud))
+    room = max(FIT_ROWS_MAX - frauds, FIT_ROWS_MAX // 2)
+    share = min(labels.genuine_share, room / max(len(slots) - frauds, 1))
+    taken = is_fraud | (budget.tie_breaks(pending.identity[slots].view(np.int64), 0) < share)
     slots, is_fraud = slots[taken][-FIT_ROWS_MAX:], is_fraud[taken][-FIT_ROWS_MAX:]
-    if np.count_nonzero(is_fraud) < FIT_FRAUDS_MIN or is_fraud.all():
+    if frauds < FIT_FRAUDS_MIN or is_fraud.all():
         return
     counter[FITTED_ROWS] = rows
     counter[DUE] = rows + labels.boosted_delay_rows

@@ -3,7 +3,7 @@
 Each input (a feature, or the members' anomaly in bits) enters twice: scaled and on an asinh axis, which keeps order and
 far values apart; and as one of BINS quantile bins, or missing, so that the model may bend. Every weight is drawn to
 nothing by a ridge, so a few dozen frauds are enough to begin with and a bin that is rare says little. All frauds are
-fitted, with a weight; of the genuine rows a share, chosen by their identity.
+fitted, with a weight; of the genuine rows as many as a fit may take, chosen by their identity.
 
 The fit is cyclic: an input's weights take a Newton step against all others (backfitting; Hastie, Tibshirani, 1986). The
 bins of an input share no row, so their steps are exact beside one another. It is done anew whenever the labelled frauds
@@ -44,7 +44,7 @@ COLUMNS = BINS + 2
 SCALED_MAX = 10.0
 CALIBRATE_ROWS_MAX = 16_384  # of the newest, at even steps
 REFIT_SHARE = 1.0 / 8.0  # of the frauds fitted last: so many more, and the head is fitted anew
-FIT_GENUINE_MAX = 16_384
+FIT_GENUINE_MAX = 32_768
 FIT_FRAUDS_MAX = 16_384  # newest
 CYCLES_FIRST, CYCLES = 20, 4  # from nothing, and from the last fit
 STEP_MAX = 1.0  # of a weight in a cycle

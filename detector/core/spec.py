@@ -212,12 +212,12 @@ class Labels:
 
     `pending_rows_max` bounds the store of decided rows that a label may still find. `frauds_until_half` is the number
     of frauds at which the supervised head weighs as much as the unsupervised members; of the genuine rows it learns
-    `genuine_share`, and each fraud for `fraud_weight` of them. `ridge` draws its weights to nothing.
+    `genuine_share` at most, and each fraud for `fraud_weight` of them. `ridge` draws its weights to nothing.
     """
 
     pending_rows_max: int = 262_144
     frauds_until_half: float = 10.0
-    genuine_share: float = 0.2
+    genuine_share: float = 1.0
     fraud_weight: float = 1.0
     ridge: float = 10.0
     boosted_trainer: str = ""  # dotted name of a function; empty: no boosted head

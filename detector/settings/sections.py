@@ -244,7 +244,11 @@ class LabelSettings(Section):
         description="Labelled frauds at which the supervised head weighs as much as the other models; none: nothing.",
     )
     genuine_share: float = Field(
-        default=0.2, gt=0, le=1, description="Share of the genuine rows that the head learns; frauds it learns all."
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of the genuine rows that the heads learn, less where they are too many for a fit; frauds "
+        "they learn all.",
     )
     fraud_weight: float = Field(
         default=1.0, gt=0, le=1e6, description="How many of those genuine rows a fraud weighs as much as."
