@@ -1,8 +1,9 @@
 """The supervised head: logistic regression fitted to the labelled rows that are kept, and its blend with the anomaly.
 
-Each input (a feature, or the members' anomaly in bits) enters twice: scaled and on an asinh axis, which keeps order and
-far values apart; and as one of BINS quantile bins, or missing, so that the model may bend. Every weight is drawn to
-nothing by a ridge, so a few dozen frauds are enough to begin with and a bin that is rare says little. All frauds are
+Each input (a feature, a member's surprise, or the anomaly of all, in bits) enters twice: scaled and on an asinh axis,
+which keeps order and far values apart; and as one of BINS quantile bins, or missing, so that the model may bend. Every
+weight is drawn to nothing by a ridge, so a few dozen frauds are enough to begin with and a bin that is rare says
+little. All frauds are
 fitted, with a weight; of the genuine rows as many as a fit may take, chosen by their identity.
 
 The fit is cyclic: an input's weights take a Newton step against all others (backfitting; Hastie, Tibshirani, 1986). The

@@ -121,7 +121,7 @@ def new_label_state(spec: Spec) -> LabelState | None:
         return None
     labelled = {feature.entity for feature in spec.features if feature.kind in LABEL_KINDS}
     plans = tuple(plan_entity(spec, entity, of_labels=True) for entity in spec.entities if entity.name in labelled)
-    inputs = len(spec.features) + 1
+    inputs = len(spec.features) + len(spec.members) + 1
     return LabelState(
         plans=plans,
         counter=np.zeros(COUNTERS, np.int64),
@@ -143,15 +143,21 @@ def read_label_features(spec: Spec, state: LabelState, batch: TransactionBatch, 
 
 
 def supervise(
-    spec: Spec, state: LabelState, batch: TransactionBatch, features: NDArray[np.float64], anomaly: NDArray[np.float64]
+    spec: Spec,
+    state: LabelState,
+    batch: TransactionBatch,
+    features: NDArray[np.float64],
+    nats: NDArray[np.float64],
+    anomaly: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """One score a row (n,) in 0–1 from the unsupervised one, `anomaly` (n,), and the head; remembers the rows.
 
+    The head sees `features` (n, f) and the members' surprise, `nats` (members, n), besides.
     Without a fraud among the labels so far the scores are `anomaly` itself. All rows of a batch, in order.
     """
     assert spec.labels is not None, "a state has labels where its spec has"
     assert len(batch.identity) == len(batch), "with labels every row has an identity"
-    inputs = head_inputs(features, anomaly)
+    inputs = head_inputs(features, nats, anomaly)
     score = np.empty(len(batch))
     start = 0
     while start < len(batch):
@@ -184,10 +190,16 @@ def _supervise(
     return score
 
 
-def head_inputs(features: NDArray[np.float64], anomaly: NDArray[np.float64]) -> NDArray[np.float32]:
-    """What the head sees, (n, features + 1): all features, and the anomaly in bits."""
-    inputs = np.empty((len(features), features.shape[1] + 1), np.float32)
-    np.clip(features, -INPUT_MAX, INPUT_MAX, out=inputs[:, :-1], casting="same_kind")
+def head_inputs(
+    features: NDArray[np.float64], nats: NDArray[np.float64], anomaly: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """What the head sees, (n, features + members + 1): all features, then each member's surprise and the anomaly in
+    bits.
+    """
+    own = features.shape[1]
+    inputs = np.empty((len(features), own + len(nats) + 1), np.float32)
+    np.clip(features, -INPUT_MAX, INPUT_MAX, out=inputs[:, :own], casting="same_kind")
+    inputs[:, own:-1] = nats.T / np.log(2.0)
     inputs[:, -1] = head.bits_of(anomaly)
     return inputs
 

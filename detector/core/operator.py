@@ -172,7 +172,7 @@ def decide(
     fused = fusion.fuse(nats, state.plan.weight)
     taken = gate.pass_through(state.gate, fusion.score_bins(fused), decided.late[part])
     if state.labels is not None:
-        fused = supervise(spec, state.labels, batch, decided.features[part], fused)
+        fused = supervise(spec, state.labels, batch, decided.features[part], nats, fused)
     if spec.heads is not None:
         given = decided.score[len(nats) :, part]
         fused = trained.blend(spec.heads, state.plan.heads, state.labels, given, fused)
