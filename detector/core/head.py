@@ -3,7 +3,7 @@
 Each input (a feature, a member's surprise, or the anomaly of all, in bits) enters twice: scaled and on an asinh axis,
 which keeps order and far values apart; and as one of BINS quantile bins, or missing, so that the model may bend. Every
 weight is drawn to nothing by a ridge, so a few dozen frauds are enough to begin with and a bin that is rare says
-little. All frauds are
+little; those of bins harder than the line's, for fewer rows speak for a bin than for a line. All frauds are
 fitted, with a weight; of the genuine rows as many as a fit may take, chosen by their identity.
 
 The fit is cyclic: an input's weights take a Newton step against all others (backfitting; Hastie, Tibshirani, 1986). The
@@ -48,6 +48,7 @@ REFIT_SHARE = 1.0 / 8.0  # of the frauds fitted last: so many more, and the head
 FIT_GENUINE_MAX = 32_768
 FIT_FRAUDS_MAX = 16_384  # newest
 CYCLES_FIRST, CYCLES = 20, 4  # from nothing, and from the last fit
+BEND_RIDGE = 2.0  # of a bin, where the line's is one: that a model bends needs more evidence than that it rises
 STEP_MAX = 1.0  # of a weight in a cycle
 LEVEL_ROWS = 16_384  # newest rows that say how the head's scores are spread
 NATS_MIN, BITS_MIN = 1e-3, 0.1  # between median and highest percent: what tells nothing has no scale
@@ -297,9 +298,9 @@ def fit_kernel(bins, scaled, frauds, fraud_weight, ridge, cycles, weight, bias):
             pull[i] -= curve[i] * shift
         for m in range(inputs):
             for column in range(COLUMNS):
-                slope[column] = -ridge * weight[m, column]
-                bend[column] = ridge
-            slope_linear, bend_linear = slope[LINEAR], ridge
+                slope[column] = -BEND_RIDGE * ridge * weight[m, column]
+                bend[column] = BEND_RIDGE * ridge
+            slope_linear, bend_linear = -ridge * weight[m, LINEAR], ridge
             for i in range(rows):
                 place = bins[m, i]
                 value = np.float64(scaled[m, i])

@@ -102,7 +102,8 @@ def test_xgboost_trees_score_as_xgboost_does() -> None:
     margin = np.zeros(3_000)
     boosted.margins_kernel(inputs, *trees, margin)
     settings = {"objective": "binary:logistic", "eta": boosting.LEARNING_RATE, "max_depth": 4, "tree_method": "hist",
-                "max_bin": boosting.BINS, "nthread": 1, "seed": 0}  # fmt: skip
+                "max_bin": boosting.BINS, "colsample_bytree": boosting.INPUTS_A_TREE,
+                "nthread": 1, "seed": 0}  # fmt: skip
     data = xgboost.DMatrix(inputs, is_fraud.astype(np.float32))
     expected = xgboost.train(settings, data, 20).predict(data, output_margin=True)
     apart = margin - expected
