@@ -40,20 +40,24 @@ def top(score: Floats, count: int) -> Bools:
 
 def card_precision(day: Integers, card: NDArray[np.generic], fraud: Bools, score: Floats, cards_a_day: int) -> float:
     """The mean over days of the share of frauds among the cards of the highest score; cards once found drop out."""
-    found: set[int] = set()
+    if not len(day):
+        return math.nan
+    names, code = np.unique(card, return_inverse=True)
+    found = np.zeros(len(names), np.bool_)
+    order = np.argsort(day, kind="stable")
     shares = []
-    for one in np.unique(day).tolist():
-        rows = np.flatnonzero((day == one) & ~np.isin(card, np.array(sorted(found), card.dtype)))
-        cards, position = np.unique(card[rows], return_inverse=True)
+    for of_day in np.split(order, np.flatnonzero(np.diff(day[order])) + 1):
+        rows = of_day[~found[code[of_day]]]
+        cards, position = np.unique(code[rows], return_inverse=True)
         highest = np.full(len(cards), -np.inf)
         np.maximum.at(highest, position, score[rows])
         defrauded = np.zeros(len(cards), np.bool_)
         np.logical_or.at(defrauded, position, fraud[rows])
         first = np.argsort(-highest, kind="stable")[:cards_a_day]
         hit = first[defrauded[first]]
-        found |= set(cards[hit].tolist())
+        found[cards[hit]] = True
         shares.append(len(hit) / cards_a_day)
-    return float(np.mean(shares)) if shares else math.nan
+    return float(np.mean(shares))
 
 
 def at_threshold(fraud: Bools, flagged: Bools) -> dict[str, float]:

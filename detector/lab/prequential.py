@@ -5,7 +5,7 @@ The code is the one that runs live (`fold`). Memory grows by some 60 bytes a row
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +30,7 @@ from schemas.members import Members
 
 DETECTOR, MEMBER = "detector", "streaming:"
 ROWS_FIRST = 1 << 23  # so many that the system, not the heap, has the memory from the first on
-IDS_ROWS_MAX = 500_000  # up to here every row's id is kept, beyond it those of alerts
+IDS_ROWS_MAX = 500_000  # of a file of no more rows all ids are kept, of a longer one those of alerts
 
 
 @dataclass(slots=True)
@@ -154,10 +154,17 @@ class _Pass:
             self._put(name, column)
         place = dict(zip(kept.tolist(), range(self.kept, self.kept + len(kept)), strict=True))
         self._reasons |= {place[index]: told for index, told in decided.reasons.items()}
-        named = place if self.kept < IDS_ROWS_MAX else decided.reasons
-        self._ids |= {place[index]: decided.transaction_id[index] for index in named}
+        self._ids |= {place[index]: decided.transaction_id[index] for index in self._named(place, decided)}
         self.kept += len(kept)
         self._rejects += len(decided.rejects)
+
+    def _named(self, place: dict[int, int], decided: DecidedRows) -> Iterable[int]:
+        """The rows whose ids are kept; of those before, too, where there are more than can be."""
+        if self.kept + len(place) <= IDS_ROWS_MAX:
+            return place
+        if self.kept <= IDS_ROWS_MAX:
+            self._ids = {row: name for row, name in self._ids.items() if row in self._reasons}
+        return decided.reasons
 
     def _members(self, decided: DecidedRows, kept: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         pairs = zip(self.fold.members, decided.score, strict=True)

@@ -23,7 +23,8 @@ def counts_from_above(fraud: Bools, score: Floats) -> tuple[NDArray[np.int64], N
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-    return np.cumsum(fraud[order])[last].astype(np.int64), (last + 1).astype(np.int64)
+    del ranked
+    return np.cumsum(fraud[order], dtype=np.int64)[last], last + 1
 
 
 def roc_auc(fraud: Bools, score: Floats) -> float:

@@ -8,6 +8,7 @@ logistic regression that may not turn a method round, on rows that the methods h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,8 @@ class Combination:
     intercept: float
     learned: bool
 
-    def score(self, scores: Floats) -> Floats:
-        """(n,) in 0–1 of the methods' scores (m, n), all of one period."""
+    def score(self, scores: Sequence[Floats]) -> Floats:
+        """(n,) in 0–1 of the methods' scores, m of (n,), all of one period."""
         told = surprise(scores)
         if not self.learned:
             equal: Floats = 1.0 - np.exp2(-(self.weights @ told))
@@ -45,9 +46,12 @@ class Combination:
         return self.weights / total if total > 0 else np.full(len(self.weights), 1 / len(self.weights))
 
 
-def surprise(scores: Floats) -> Floats:
-    """Bits (m, n) of the scores (m, n)."""
-    return np.vstack([bits(ranks(score), len(score)) for score in scores])
+def surprise(scores: Sequence[Floats]) -> Floats:
+    """Bits (m, n) of the scores, m of (n,)."""
+    told = np.empty((len(scores), len(scores[0])))
+    for method, score in enumerate(scores):
+        told[method] = bits(ranks(score), len(score))
+    return told
 
 
 def equal(methods: int) -> Combination:
@@ -55,8 +59,8 @@ def equal(methods: int) -> Combination:
     return Combination(np.full(methods, 1.0 / methods), 0.0, False)
 
 
-def learned(scores: Floats, label: NDArray[np.int8]) -> Combination:
-    """Weights from scores (m, n) of rows whose labels (n,) are known; `equal` where there are too few frauds."""
+def learned(scores: Sequence[Floats], label: NDArray[np.int8]) -> Combination:
+    """Weights from scores, m of (n,), of rows whose labels (n,) are known; `equal` where there are too few frauds."""
     frauds = int((label == 1).sum())
     if frauds < FRAUDS_MIN or frauds == len(label):
         return equal(len(scores))

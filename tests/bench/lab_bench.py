@@ -1,7 +1,7 @@
 """Time and peak memory of the lab's commands on a file that need not fit into memory.
 
-The file is simulated (`producers simulate`): 10 M rows take 2.9 GB. Each command runs in a process of its own, whose
-peak resident memory is told by the kernel.
+The file is simulated (`producers simulate`): 10 M rows take 2.9 GB, the truth of each stands in it and, once more, in a
+file of labels. Each command runs in a process of its own, whose peak resident memory is told by the kernel.
 
 `python -m tests.bench.lab_bench --help`
 """
@@ -22,17 +22,37 @@ MB = 1e6
 BUDGET_BYTES = 2e9  # for 10 M rows
 
 
+def simulated(folder: Path, count: int) -> Path:
+    """Rows with their truth as `is_fraud`; beside them `labels.jsonl` of all, `frauds.jsonl` of the frauds alone."""
+    bare, rows = folder / "bare.jsonl", folder / "transactions.jsonl"
+    simulate = ["simulate", "--count", str(count), "--label-genuine-share", "1", "--quiet", "--output", str(bare)]
+    subprocess.run([sys.executable, "-m", "producers", *simulate], check=True)
+    labels = bare.with_suffix(".labels.jsonl").rename(folder / "labels.jsonl")
+    with (
+        bare.open("rb") as told, labels.open("rb") as truths,
+        rows.open("wb") as whole, (folder / "frauds.jsonl").open("wb") as frauds,
+    ):  # fmt: skip
+        for row, truth in zip(told, truths, strict=True):  # in one order, for all labels are as late
+            is_fraud = b'"is_fraud":true' in truth
+            whole.write(row.rstrip()[:-1] + b',"is_fraud":%d}\n' % is_fraud)
+            if is_fraud:
+                frauds.write(truth)
+    bare.unlink()
+    return rows
+
+
 def commands(rows: Path, folder: Path) -> dict[str, list[str]]:
     """Name → arguments of `detector lab`, each into a folder of its own."""
-    labels = str(rows.with_suffix(".labels.jsonl"))
+    labels, frauds = str(folder / "labels.jsonl"), str(folder / "frauds.jsonl")
     current = folder / "current.toml"
     current.write_text("[decision]\nalerts_per_day = 50\n")
-    streaming = ["--config", str(current), "--model", "streaming", "--no-tracking"]
+    streaming = ["--config", str(current), "--label", "is_fraud", "--model", "streaming", "--no-tracking"]
     found = {
         "explore": ["explore", str(rows)],
         "evaluate": ["evaluate", str(rows), *streaming],
-        "backtest": ["backtest", str(rows), "--labels", labels],
-        "backtest_against": ["backtest", str(rows), "--labels", labels, "--against", str(current)],
+        "backtest": ["backtest", str(rows), "--labels", frauds],
+        "backtest_labelled": ["backtest", str(rows), "--labels", labels],
+        "backtest_against": ["backtest", str(rows), "--labels-column", "is_fraud", "--against", str(current)],
     }
     return {name: [*arguments, "--output", str(folder / name)] for name, arguments in found.items()}
 
@@ -62,9 +82,7 @@ def main() -> None:
     figures: dict[str, object] = {"rows": asked.rows}
     table = []
     with tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / "transactions.jsonl"
-        simulate = ["simulate", "--count", str(asked.rows), "--quiet", "--output", str(rows)]
-        subprocess.run([sys.executable, "-m", "producers", *simulate], check=True)
+        rows = simulated(Path(folder), asked.rows)
         for name, arguments in commands(rows, Path(folder)).items():
             if asked.only and name not in asked.only:
                 continue

@@ -33,6 +33,7 @@ DELAY_SHARE = 0.1  # of the file's span, where no label delay is named
 OF_THE_CLOCK = ("hour", "weekday")  # features that say nothing where times are made up
 FOLDS_BY_TIME, FOLDS_STRATIFIED = 2, 5
 INNER_SHARE = 0.6  # of the learned rows, that methods learn while their weights are learned on the rest
+WEIGHED_ROWS_MAX = 1_000_000  # that weights are learned on, evenly of more: their spread is long settled
 SEEDS_UNLABELLED = 3
 SEEDED_ROWS_MAX = 500_000  # of a file that the detector runs over again with other seeds
 
@@ -106,6 +107,8 @@ class _Run:
         )  # fmt: skip
         if self._asked.risk_score and len(results) > 1:
             self._combined(done, models)
+        if decided is not None and len(decided) > prequential.IDS_ROWS_MAX:
+            decided.scores.clear()  # the tested rows' ranks are what is looked at; of a long file this is a third
         measure(done, self._roles)
         self._seeds(done, models)
         return done
@@ -229,7 +232,7 @@ class _Run:
                 position += len(fold.test)
                 combination = self._weights(done, models, fold)
                 learned &= combination.learned
-                parts.append(combination.score(np.vstack([result.rank[part] for result in done.results])))
+                parts.append(combination.score([result.rank[part] for result in done.results]))
                 done.weights.append(dict(zip(names, combination.shares.tolist(), strict=True)))
         done.weights_learned = learned
         about = "the methods' ranks together, " + (
@@ -250,6 +253,7 @@ class _Run:
             return risk_score.equal(len(done.results))
         train, held = self._inner(done.rows, fold.train)
         held = held[done.rows.label[held] >= 0]
+        held = held[:: -(-len(held) // WEIGHED_ROWS_MAX)] if len(held) else held
         inner = done.rows.label[train]
         if not ((inner == 1).any() and (inner == 0).any()):
             return risk_score.equal(len(done.results))
@@ -262,7 +266,7 @@ class _Run:
         for name in self._choice.streaming:
             assert done.decided is not None
             scores.append(done.decided.scores[name][held].astype(np.float64))
-        return risk_score.learned(np.vstack(scores), done.rows.label[held])
+        return risk_score.learned(scores, done.rows.label[held])
 
     def _inner(self, rows: splits.Rows, train: Integers) -> tuple[Integers, Integers]:
         """(learned, held out) of the rows that may be learned, by the protocol's own kind of split."""
@@ -310,6 +314,6 @@ class _Run:
                 ).scores
             )  # fmt: skip
         for result in done.results:
-            if result.name in done.decided.scores:
+            if result.name in runs[0]:
                 others = [figures.ranks(scores[result.name][fold.test]) for scores in runs]
                 result.stability = stability([result.rank[-len(fold.test) :], *others], flagged)
