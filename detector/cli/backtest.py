@@ -16,6 +16,7 @@ from detector.lab.report import Report
 from detector.settings import Settings
 from schemas.files import text_columns
 
+SAID_BYTES = 1 << 25  # of a file of labels, from which on reading it takes seconds
 Named = Sequence[tuple[str, Settings]]
 
 
@@ -89,6 +90,8 @@ def _labels(
     """What the rows will be measured by, and in words where it comes from."""
     learned = any(one.labels.enabled for one in settings)
     if file is not None:
+        if file.stat().st_size > SAID_BYTES:
+            click.echo(f"reading the labels in {file.name}", err=True)
         return FileLabels(file, settings[0].mapping, column, delay_ms if learned else delay_ms or 0), file.name
     if column is not None:
         if learned and delay_ms is None:

@@ -256,8 +256,8 @@ def write(
         [trial.number, trial.state.name.lower(), trial.value, *(trial.params.get(name) for name in names)]
         for trial in trials
     ]
-    about = "Trials that are pruned were worse than the median of those before, and given up." if given_up else ""
-    report.table("trials", ["trial", "state", "average precision", *names], rows, about)
+    about = "Pruned trials were worse than the median of those before, and given up: their figure is of fewer periods."
+    report.table("trials", ["trial", "state", "average precision", *names], rows, about if given_up else "")
 
 
 def sentence(line: str) -> str:
