@@ -24,7 +24,8 @@ from schemas.mapping import is_readable, split_path
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SAMPLE_ROWS = 50_000  # at the head of a file, which say what its columns are
+SAMPLE_ROWS, SAMPLE_ROWS_MIN = 50_000, 2_000  # at the head of a file, which say what its columns are
+SAMPLE_VALUES = 1 << 23  # of a wide table fewer rows, so that it takes no more memory than a narrow one
 
 
 class Table:
@@ -35,6 +36,7 @@ class Table:
         self._source, self._limit = source, limit
         known = source.rows
         self.rows = known if limit is None or known is None else min(known, limit)
+        self._head_rows = max(SAMPLE_ROWS_MIN, min(SAMPLE_ROWS, SAMPLE_VALUES // max(1, len(source.names))))
         self._converts: dict[str, Convert] = {}
         self._choices = list(source.choices)
         self._recognise()
@@ -68,8 +70,8 @@ class Table:
 
     @cached_property
     def sample(self) -> pa.Table:
-        """The first SAMPLE_ROWS rows."""
-        return next(self._plain(SAMPLE_ROWS, list(self._converts)), None)
+        """The first rows, SAMPLE_ROWS of a table that is not wide."""
+        return next(self._plain(self._head_rows, list(self._converts)), None)
 
     def chunks(self, rows: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Tables of `rows` rows, the last one shorter: int64 or float64, text, boolean, timestamp[ms, UTC].
@@ -108,7 +110,7 @@ class Table:
                 yield pa.table(arrays, names=list(columns))
 
     def _recognise(self) -> None:
-        rows = SAMPLE_ROWS if self._limit is None else min(SAMPLE_ROWS, self._limit)
+        rows = self._head_rows if self._limit is None else min(self._head_rows, self._limit)
         names = [name for name in self._source.names if all(map(is_readable, split_path(self.path_of(name))))]
         odd = [name for name in self._source.names if name not in set(names)]
         if odd:
@@ -146,7 +148,9 @@ class Table:
             how, choices = Convert(kind), []
         if column.null_count == len(column) or (kind == "text" and not any(_texts(column).drop_null().to_pylist())):
             choices = (
-                ["no value at all"] if len(column) < SAMPLE_ROWS else [f"no value in the first {SAMPLE_ROWS:,} rows"]
+                ["no value at all"]
+                if len(column) < self._head_rows
+                else [f"no value in the first {self._head_rows:,} rows"]
             )
         return how, choices
 

@@ -9,7 +9,7 @@ import numpy as np
 from detector.lab.explore import behaviour, pictures
 from detector.lab.explore.findings import duration, findings, strongest, telling
 from detector.lab.explore.pictures import there
-from detector.lab.explore.survey import BUSIEST, ENTITY_ROLES, QUANTILES, SAMPLE_ROWS, Survey
+from detector.lab.explore.survey import BUSIEST, ENTITY_ROLES, QUANTILES, Survey
 from detector.lab.report import Report, plots
 from schemas.times import rfc3339_text
 
@@ -72,7 +72,9 @@ def _numbers(report: Report, found: Survey) -> None:
     exact = (
         "All figures are exact."
         if found.whole
-        else (f"Quantiles and distinct values are those of {SAMPLE_ROWS:,} rows drawn by a seed, all else is exact.")
+        else (
+            f"Quantiles and distinct values are those of {found.sample_rows:,} rows drawn by a seed, all else is exact."
+        )
     )
     report.section("Numbers", f"Ranges and statistics of each column. {exact}")
     names = ["column", "missing", "distinct", "least", "1 %", "25 %", "median", "75 %", "99 %", "greatest"]

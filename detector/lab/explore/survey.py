@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK_ROWS, CHUNK_ROWS_MIN, CHUNK_VALUES = 65_536, 1_024, 1 << 23
-SAMPLE_ROWS = 65_536
+SAMPLE_ROWS, SAMPLE_ROWS_MIN, SAMPLE_VALUES = 65_536, 4_096, 1 << 23
 FRAUDS_MAX = 20_000
 REPEATS_SHOWN = 200
 BUSIEST, EXAMPLES, EXAMPLE_ROWS_MIN, EXAMPLE_ROWS_MAX = 20, 8, 5, 4_000
@@ -76,9 +76,14 @@ class Survey:
         return (*self.numbers, self.roles.label) if self.roles.label else self.numbers
 
     @property
+    def sample_rows(self) -> int:
+        """How many are drawn at most: fewer of a wide table, so that it takes no more memory than a narrow one."""
+        return max(SAMPLE_ROWS_MIN, min(SAMPLE_ROWS, SAMPLE_VALUES // max(1, len(self.table.columns))))
+
+    @property
     def whole(self) -> bool:
         """Whether the sample is all of it."""
-        return self.rows <= SAMPLE_ROWS
+        return self.rows <= self.sample_rows
 
     @property
     def owner(self) -> str | None:
@@ -138,7 +143,7 @@ class _First:
             if getattr(roles, role) is not None:
                 own = role == self.found.owner
                 self.found.entities[role] = Entities(tuple(self._places) if own else ())
-        self._sample, self._frauds = Sample(SAMPLE_ROWS), Sample(FRAUDS_MAX)
+        self._sample, self._frauds = Sample(self.found.sample_rows), Sample(FRAUDS_MAX)
         self._repeats = {"whole rows": Repeats()}
         if roles.transaction_id:
             self._repeats |= {"ids": Repeats(), "rows but for the id": Repeats()}
