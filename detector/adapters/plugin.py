@@ -156,7 +156,7 @@ class PluginMember(Turning):
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: Any = None) -> None:
         """The rows kept become the reference, scaled by the feature profile at this row; `sample` is not looked at."""
         counter, scale = arrays["counter"], arrays["scale"]
-        scale_kernel(cumulated[self.profiled], self._edges, scale[0], scale[1])
+        scale_kernel(cumulated, self.profiled, self._edges, scale[0], scale[1])
         scale[1] *= BULK_WIDTHS
         kept = int(min(counter[LEARNED], self.spec.rows))
         order = (counter[LEARNED] - kept + np.arange(kept)) % self.spec.rows

@@ -177,7 +177,7 @@ class HalfSpaceForest(Turning):
         """
         counter, scale = arrays["counter"], arrays["scale"]
         center, width = np.empty(len(self.columns)), np.empty(len(self.columns))
-        scale_kernel(cumulated[self.profiled], self._edges, center, width)
+        scale_kernel(cumulated, self.profiled, self._edges, center, width)
         width *= BULK_WIDTHS
         if counter[PIVOTS] > 0:
             self.freeze(arrays)

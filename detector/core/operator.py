@@ -231,7 +231,7 @@ def learn(
     due = [(member, arrays) for member, arrays in members if member.rows_to_pivot(arrays) <= 0]
     if due:
         drift.turn(state.drift, int(state.clock[budget.DAY]))
-        np.cumsum(state.histogram, axis=1, out=state.reference[:, 1:])
+        profile.cumulate_kernel(state.histogram, state.reference)
         sample = state.sample[: min(len(state.sample), int(state.sampled[0]))]
         for member, arrays in due:
             member.pivot(arrays, state.reference, sample)

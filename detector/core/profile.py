@@ -76,8 +76,18 @@ def bin_edges() -> NDArray[np.float64]:
 def cumulated(histogram: NDArray[np.int64]) -> NDArray[np.int64]:
     """Counts below each edge, (f, BINS + 1), of a histogram (f, BINS)."""
     below = np.zeros((len(histogram), BINS + 1), np.int64)
-    np.cumsum(histogram, axis=1, out=below[:, 1:])
+    cumulate_kernel(histogram, below)
     return below
+
+
+@kernel
+def cumulate_kernel(histogram, below):
+    """The same into `below`, whose first column is 0."""
+    for f in range(len(histogram)):
+        count = 0
+        for b in range(BINS):
+            count += histogram[f, b]
+            below[f, b + 1] = count
 
 
 @kernel
@@ -106,16 +116,17 @@ def quantile_kernel(cumulated, edges, share):
 
 
 @kernel
-def scale_kernel(cumulated, edges, center, width):
-    """Median and interquartile range of each feature; a wider range where half the values are equal.
+def scale_kernel(cumulated, columns, edges, center, width):
+    """Median and interquartile range of some features; a wider range where half the values are equal.
 
-    `cumulated` int64 (f, BINS + 1); fills `center`, `width` float64 (f,).
+    `cumulated` int64 (any, BINS + 1), of which `columns` int64 (f,) are asked; fills `center`, `width` float64 (f,).
     """
-    for f in range(len(cumulated)):
-        center[f] = quantile_kernel(cumulated[f], edges, 0.5)
+    for f in range(len(columns)):
+        counts = cumulated[columns[f]]
+        center[f] = quantile_kernel(counts, edges, 0.5)
         width[f] = 0.0
         for tail in (0.25, 0.1, 0.05, 0.01, 0.001):
-            spread = quantile_kernel(cumulated[f], edges, 1.0 - tail) - quantile_kernel(cumulated[f], edges, tail)
+            spread = quantile_kernel(counts, edges, 1.0 - tail) - quantile_kernel(counts, edges, tail)
             if spread > 1e-3 * abs(center[f]) and spread > 0.0:
                 width[f] = spread
                 break

@@ -76,6 +76,9 @@ def freeze_kernel(counts, tails):
         start = np.log((total + 1.0) / (above + 0.5))
         for b in range(edge, BINS + 1):
             tails[m, b] = start + (b - edge) / excess
+        surprise = start
         for b in range(edge - 1, -1, -1):
-            above += counts[m, b]
-            tails[m, b] = np.log((total + 1.0) / (above + 0.5))
+            if counts[m, b] > 0:  # few bins hold anything, and a logarithm is what costs here
+                above += counts[m, b]
+                surprise = np.log((total + 1.0) / (above + 0.5))
+            tails[m, b] = surprise

@@ -103,7 +103,8 @@ def test_scales_are_median_and_quartiles_and_never_zero() -> None:
         np.full(4_000, -1e12),
     ]
     center, width = np.empty(5), np.empty(5)
-    profile.scale_kernel(np.stack([cumulated(column) for column in columns]), EDGES, center, width)
+    counts = np.stack([cumulated(column) for column in columns])
+    profile.scale_kernel(counts, np.arange(len(columns)), EDGES, center, width)
     assert center[0] == pytest.approx(100.0, rel=0.1)
     assert width[0] == pytest.approx(13.5, rel=0.35)
     assert (width > 0).all()
