@@ -38,8 +38,8 @@ class Prequential:
     """n accepted rows in the order of the log.
 
     `scores`: name → (n,), risk under `DETECTOR`, members under `MEMBER` and their kind; `label` int8 (n,), -1 unknown;
-    `event_time_ms`, `row` int64 (n,); `card` uint64 (n,), 0 where there is none; `amount` float64 (n,). `ids` and
-    `reasons` by row, the latter of alerts.
+    `event_time_ms` int64 (n,); `row` uint32 (n,); `card` uint64 (n,), 0 where there is none; `amount` float64 (n,).
+    `ids` and `reasons` by row, the latter of alerts.
     """
 
     scores: dict[str, NDArray[Any]]
@@ -47,7 +47,7 @@ class Prequential:
     event_time_ms: NDArray[np.int64]
     card: NDArray[np.uint64]
     amount: NDArray[np.float64]
-    row: NDArray[np.int64]
+    row: NDArray[np.uint32]
     ids: dict[int, str]
     reasons: dict[int, list[str]]
     rejects: int = 0
@@ -148,7 +148,7 @@ class _Pass:
             "label": self._labels([batch.payloads[index] for index in kept.tolist()]),
             "event_time_ms": decided.event_time_ms[kept],
             "amount": decided.amount[kept],
-            "row": batch.row[kept],
+            "row": batch.row[kept].astype(np.uint32),
         }
         for name, column in found.items():
             self._put(name, column)

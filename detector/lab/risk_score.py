@@ -32,11 +32,13 @@ class Combination:
 
     def score(self, scores: Sequence[Floats]) -> Floats:
         """(n,) in 0–1 of the methods' scores, m of (n,), all of one period."""
-        told = surprise(scores)
+        told = np.zeros(len(scores[0]))
+        for weight, score in zip(self.weights.tolist(), scores, strict=True):
+            told += weight * bits(ranks(score), len(score))
         if not self.learned:
-            equal: Floats = 1.0 - np.exp2(-(self.weights @ told))
+            equal: Floats = 1.0 - np.exp2(-told)
             return equal
-        logistic: Floats = 1.0 / (1.0 + np.exp(-(self.weights @ told + self.intercept)))
+        logistic: Floats = 1.0 / (1.0 + np.exp(-(told + self.intercept)))
         return logistic
 
     @property

@@ -34,6 +34,7 @@ OF_THE_CLOCK = ("hour", "weekday")  # features that say nothing where times are 
 FOLDS_BY_TIME, FOLDS_STRATIFIED = 2, 5
 INNER_SHARE = 0.6  # of the learned rows, that methods learn while their weights are learned on the rest
 WEIGHED_ROWS_MAX = 1_000_000  # that weights are learned on, evenly of more: their spread is long settled
+SPLIT_ROWS_MAX = 2_500_000  # of which those are held out, where no model has to be fitted to the others
 SEEDS_UNLABELLED = 3
 SEEDED_ROWS_MAX = 500_000  # of a file that the detector runs over again with other seeds
 
@@ -53,6 +54,11 @@ def run(
     Raises LabError.
     """
     return _Run(table, settings, roles, choice, asked, step, seen, preparing).whole()
+
+
+def thinned(rows: Integers, most: int) -> Integers:
+    """At most so many of the rows, evenly."""
+    return rows[:: -(-len(rows) // most)] if len(rows) > most else rows
 
 
 class _Run:
@@ -107,8 +113,7 @@ class _Run:
         )  # fmt: skip
         if self._asked.risk_score and len(results) > 1:
             self._combined(done, models)
-        if decided is not None and len(decided) > prequential.IDS_ROWS_MAX:
-            decided.scores.clear()  # the tested rows' ranks are what is looked at; of a long file this is a third
+        self._forget(done)
         measure(done, self._roles)
         self._seeds(done, models)
         return done
@@ -220,6 +225,11 @@ class _Run:
             results.append(result)
         return results
 
+    def _forget(self, done: Evaluation) -> None:
+        """The scores of a long file, a third of what is held of it: the tested rows' ranks are what is looked at."""
+        if done.decided is not None and len(done.decided) > prequential.IDS_ROWS_MAX:
+            done.decided.scores.clear()
+
     def _combined(self, done: Evaluation, models: Sequence[Model]) -> None:
         """The Fraud Risk Score as one more row."""
         parts = []
@@ -227,10 +237,11 @@ class _Run:
         position = 0
         learned = True
         with Meter() as meter:
-            for fold in done.folds:
+            combinations = [self._weights(done, models, fold) for fold in done.folds]
+            self._forget(done)
+            for fold, combination in zip(done.folds, combinations, strict=True):
                 part = slice(position, position + len(fold.test))
                 position += len(fold.test)
-                combination = self._weights(done, models, fold)
                 learned &= combination.learned
                 parts.append(combination.score([result.rank[part] for result in done.results]))
                 done.weights.append(dict(zip(names, combination.shares.tolist(), strict=True)))
@@ -251,9 +262,8 @@ class _Run:
         frauds = int((label == 1).sum())
         if not done.labelled or frauds < 2 * risk_score.FRAUDS_MIN:
             return risk_score.equal(len(done.results))
-        train, held = self._inner(done.rows, fold.train)
-        held = held[done.rows.label[held] >= 0]
-        held = held[:: -(-len(held) // WEIGHED_ROWS_MAX)] if len(held) else held
+        train, held = self._inner(done.rows, fold.train if models else thinned(fold.train, SPLIT_ROWS_MAX))
+        held = thinned(held[done.rows.label[held] >= 0], WEIGHED_ROWS_MAX)
         inner = done.rows.label[train]
         if not ((inner == 1).any() and (inner == 0).any()):
             return risk_score.equal(len(done.results))
