@@ -88,14 +88,14 @@ def expected_kernel(meter, clock, now_ms):
     ahead = 0.0
     behind = 0.0
     now = (now_ms - day_start) // HOUR_MS
-    for hour in range(24):
-        rate = hour_rate_kernel(meter, clock, hour)
+    for hour in range((start - day_start) // HOUR_MS, now + 1):
         from_ms = day_start + hour * HOUR_MS
-        to_ms = from_ms + HOUR_MS
-        if hour >= now:
-            ahead += rate * (to_ms - max(from_ms, now_ms)) / HOUR_MS
-        if hour <= now:
-            behind += rate * max(0, min(to_ms, now_ms) - max(from_ms, start)) / HOUR_MS
+        seen_ms = min(from_ms + HOUR_MS, now_ms) - max(from_ms, start)
+        behind += hour_rate_kernel(meter, clock, hour) * seen_ms / HOUR_MS
+    for hour in range(now, 24):
+        from_ms = day_start + hour * HOUR_MS
+        left_ms = from_ms + HOUR_MS - max(from_ms, now_ms)
+        ahead += hour_rate_kernel(meter, clock, hour) * left_ms / HOUR_MS
     return ahead, behind
 
 

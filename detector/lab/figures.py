@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +39,20 @@ def top(score: Floats, count: int) -> Bools:
     return flagged
 
 
-def card_precision(day: Integers, card: NDArray[np.generic], fraud: Bools, score: Floats, cards_a_day: int) -> float:
+def codes(card: NDArray[np.generic]) -> NDArray[np.int32]:
+    """A number from 0 on for each card, int32 (n,). Numbers of that type are such codes already, and stay."""
+    numbers: NDArray[Any] = card if card.dtype == np.int32 else np.unique(card, return_inverse=True)[1]
+    return numbers.astype(np.int32, copy=False)
+
+
+def card_precision(
+    day: NDArray[np.integer[Any]], card: NDArray[np.generic], fraud: Bools, score: Floats, cards_a_day: int
+) -> float:
     """The mean over days of the share of frauds among the cards of the highest score; cards once found drop out."""
     if not len(day):
         return math.nan
-    names, code = np.unique(card, return_inverse=True)
-    found = np.zeros(len(names), np.bool_)
+    code = codes(card)
+    found = np.zeros(int(code.max()) + 1, np.bool_)
     order = np.argsort(day, kind="stable")
     shares = []
     for of_day in np.split(order, np.flatnonzero(np.diff(day[order])) + 1):

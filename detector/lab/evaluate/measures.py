@@ -68,9 +68,10 @@ def measure(done: Evaluation, roles: Roles) -> None:
     if not done.labelled:
         return
     known, fraud = done.known, done.fraud[done.known]
-    amount, card = done.rows.amount[done.tested][known], done.rows.card[done.tested][known]
-    day = done.rows.event_time_ms[done.tested][known] // DAY_MS
-    cards = bool(card.any()) and "event_time" in roles.by_role()
+    amount = done.rows.amount[done.tested][known]
+    day = (done.rows.event_time_ms[done.tested][known] // DAY_MS).astype(np.int32)
+    card = figures.codes(done.rows.card[done.tested][known])
+    cards = bool(done.rows.card.any()) and "event_time" in roles.by_role()
     for result in done.results:
         rank, flagged = result.rank[known], flagged_by(done, result.rank)[known]
         found: dict[str, Any] = figures.ranking(fraud, rank) | figures.at_threshold(fraud, flagged)
