@@ -115,6 +115,9 @@ def producer_config(settings: Settings, transactional_id: str | None, on_error: 
     config = {
         "compression.type": "lz4",
         "linger.ms": 1,
+        # Now and then the broker still writes the last transaction's markers when the next one begins, and says so; the
+        # default, a tenth of a second, would be most of what late alerts are late. Doubles with each try.
+        "retry.backoff.ms": 5,
         "message.max.bytes": MESSAGE_BYTES_MAX,
         **base(settings, "producer"),
         "error_cb": on_error,
