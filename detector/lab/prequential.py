@@ -21,6 +21,7 @@ from detector.lab.errors import InputStopped
 from detector.lab.fold import REJECTED, DecidedRows, Fold
 from detector.lab.labels import ColumnLabels
 from detector.lab.matrix import as_labels, card_key, cards_of, labelled
+from detector.lab.memory import give_back
 from detector.lab.meter import Meter
 from detector.lab.replay import BATCH_ROWS, LABEL_INTERVAL_MS
 from detector.lab.roles import Roles
@@ -80,6 +81,7 @@ def run(
     arrivals = arrivals or Arrivals(table, settings, rows)
     taken = _Pass(settings, path, labels)
     compile_kernels(taken.fold.spec, progress)
+    give_back()  # the compiler takes hundreds of megabytes
     with meter or nullcontext():
         for batch in arrivals.batches(BATCH_ROWS):
             taken.take(batch)
@@ -87,7 +89,10 @@ def run(
                 seen(taken.seen)
     if not taken.kept:
         raise InputStopped(f"{table.path}: expected rows that are transactions, found none")
-    return taken.whole(arrivals.choices)
+    found = taken.whole(arrivals.choices)
+    del taken  # the detector's state
+    give_back()
+    return found
 
 
 class Growing:
