@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import budget
 from detector.core.jit import kernel
-from detector.core.pending import FRAUD, UNKNOWN, Pending
+from detector.core.pending import FRAUD, UNKNOWN, Pending, drawn
 from detector.core.spec import Labels, SpecError
 
 FIT_ROWS_MAX = 65_536  # newest of those that are taken
@@ -91,8 +90,8 @@ def start(labels: Labels, boosted: Boosted, pending: Pending, rows: int) -> None
     is_fraud = pending.label[slots] == FRAUD
     frauds = int(np.count_nonzero(is_fraud))
     room = max(FIT_ROWS_MAX - frauds, FIT_ROWS_MAX // 2)
-    share = min(labels.genuine_share, room / max(len(slots) - frauds, 1))
-    taken = is_fraud | (budget.tie_breaks(pending.identity[slots].view(np.int64), 0) < share)
+    taken = is_fraud.copy()
+    taken[~is_fraud] = drawn(pending, slots[~is_fraud], labels.genuine_share, room)
     slots, is_fraud = slots[taken][-FIT_ROWS_MAX:], is_fraud[taken][-FIT_ROWS_MAX:]
     if frauds < FIT_FRAUDS_MIN or is_fraud.all():
         return

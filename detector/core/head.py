@@ -28,10 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import budget
 from detector.core.boosted import Boosted, margins
 from detector.core.jit import allocating, inlined, kernel
-from detector.core.pending import FRAUD, GENUINE, UNKNOWN, Pending
+from detector.core.pending import FRAUD, GENUINE, UNKNOWN, Pending, drawn
 from detector.core.spec import Labels
 
 Arrays = dict[str, NDArray[Any]]
@@ -121,8 +120,7 @@ def fit(labels: Labels, arrays: Arrays, pending: Pending, rows: int) -> None:
     genuine = slots[pending.label[slots] == GENUINE]
     if not len(genuine):  # where frauds alone are told, what is not told is genuine for the most part
         genuine = slots[pending.label[slots] == UNKNOWN]
-    share = min(labels.genuine_share, FIT_GENUINE_MAX / max(len(genuine), 1))
-    genuine = genuine[budget.tie_breaks(pending.identity[genuine].view(np.int64), 0) < share]
+    genuine = genuine[drawn(pending, genuine, labels.genuine_share, FIT_GENUINE_MAX)]
     if not len(frauds) or not len(genuine):
         return
     afresh = calibrate(labels, arrays, pending, rows) or len(frauds) > 2 * counter[FITTED]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.budget import tie_breaks
 from detector.core.entities import find_slot_kernel, forget_key_kernel, index_size
 from detector.core.jit import kernel
 
@@ -67,6 +68,13 @@ def indexed(pending: Pending, rows: int) -> Pending:
     first = rows % held if rows > held else 0
     index_pending_kernel(cells, pending.identity, first, min(rows, held))
     return pending._replace(cells=cells)
+
+
+def drawn(pending: Pending, slots: NDArray[np.int64], share: float, rows_max: int) -> NDArray[np.bool_]:
+    """Which of `slots` (n,) a fit takes, (n,): a `share` of them, or what comes to `rows_max`, by their identity."""
+    share = min(share, rows_max / max(len(slots), 1))
+    taken: NDArray[np.bool_] = tie_breaks(pending.identity[slots].view(np.int64), 0) < share
+    return taken
 
 
 @kernel
