@@ -70,8 +70,9 @@ def measure(done: Evaluation, roles: Roles) -> None:
     known, fraud = done.known, done.fraud[done.known]
     amount = done.rows.amount[done.tested][known]
     day = (done.rows.event_time_ms[done.tested][known] // DAY_MS).astype(np.int32)
-    card = figures.codes(done.rows.card[done.tested][known])
-    cards = bool(done.rows.card.any()) and "event_time" in roles.by_role()
+    card: NDArray[Any] = done.rows.card[done.tested][known]
+    cards = bool(card.any()) and "event_time" in roles.by_role()
+    card = figures.codes(card) if cards else card
     for result in done.results:
         rank, flagged = result.rank[known], flagged_by(done, result.rank)[known]
         found: dict[str, Any] = figures.ranking(fraud, rank) | figures.at_threshold(fraud, flagged)
