@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
@@ -120,6 +120,18 @@ def partition_counts(admin: AdminClient, topic: str | None = None) -> dict[str, 
     """Topic → number of partitions, of one topic or all. Raises KafkaException when no broker answers."""
     topics = admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics
     return {name: len(found.partitions) for name, found in topics.items() if found.error is None}
+
+
+def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
+    """CLUSTER/NAME → the broker's own id of each topic, which one made anew under the name does not have.
+
+    With the cluster, since a copy of a topic on another has the same offsets and an id of its own. Left out where the
+    broker knows no ids (before Kafka 2.8). Raises KafkaException.
+    """
+    cluster = admin.list_topics(timeout=REQUEST_TIMEOUT_S).cluster_id
+    asked = admin.describe_topics(TopicCollection([*names]), request_timeout=REQUEST_TIMEOUT_S)
+    found = {name: future.result().topic_id for name, future in asked.items()}
+    return {f"{cluster}/{name}": str(one) for name, one in found.items() if one.get_most_significant_bits()}
 
 
 def topic_config(admin: AdminClient, topic: str) -> dict[str, str]:

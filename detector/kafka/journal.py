@@ -3,6 +3,8 @@
 Law: the newest readable journal record of a task and the group's committed offset say the same, because they were
 committed together. The record also says where the task's newest whole snapshot lies, and which spec made the state.
 
+It names the very topics that were read, by the ids that brokers give them: offsets say nothing of a topic made anew.
+
 Where labels are read, it says between which transactions they were folded in: every *cut* since that snapshot, so that
 a restore folds them in at the same places. Without labels none of their fields is written.
 """
@@ -42,7 +44,8 @@ class JournalRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
     `inputs` maps `topic-partition` to the next offset; `origin_offset` is the first offset that the task ever read,
     `labels_origin` that of its labels. `cuts`: those since the snapshot, in order. `merged`: where there is no
-    snapshot, up to here both logs were folded anew, in the order of event time (see `replay`).
+    snapshot, up to here both logs were folded anew, in the order of event time (see `replay`). `topic_ids`: of the
+    inputs' topics, by cluster and name; empty where the broker gives none.
     """
 
     version: int
@@ -57,6 +60,7 @@ class JournalRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     labels_origin: int | None = None
     cuts: tuple[Cut, ...] = ()
     merged: Cut | None = None
+    topic_ids: dict[str, str] = {}
 
 
 def encode(record: JournalRecord) -> bytes:

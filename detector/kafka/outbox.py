@@ -7,7 +7,7 @@ restore would not find.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer
@@ -22,7 +22,7 @@ from detector.kafka.tasks import Task
 class Ledger:
     """What journal records say besides the task: the topics, the spec and the guarantee they are written under.
 
-    `labels_topic`: None where no labels are read.
+    `labels_topic`: None where no labels are read. `topic_ids`: of the inputs, as `JournalRecord` has them.
     """
 
     topic: str
@@ -32,6 +32,7 @@ class Ledger:
     state_fingerprint: str
     guarantee: str
     labels_topic: str | None = None
+    topic_ids: dict[str, str] = field(default_factory=dict)
 
     def entry(self, task: Task) -> tuple[str, OutMessage, int]:
         """Topic, message and partition of the journal record of the commit now being made."""
@@ -55,6 +56,7 @@ class Ledger:
             labels_origin=task.labels.origin_offset if task.labels is not None else None,
             cuts=cuts,
             merged=merged,
+            topic_ids=self.topic_ids,
         )
         message = OutMessage(journal.key(task.partition), journal.encode(record), [])
         return self.journal_topic, message, task.partition

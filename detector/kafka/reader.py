@@ -80,8 +80,9 @@ def readable(messages: list[Message], doing: str, patience: Patience) -> list[Me
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise HistoryLost(
                 f"expected {message.topic()} partition {message.partition()} to hold offset {message.offset()}, "
-                f"found that it does not ({error.str()}): records were deleted before they were read. Raise "
-                "retention.ms of the topic, then start with --rebuild to go on with what is left"
+                f"found that it does not ({error.str()}): records were deleted before they were read, or the whole "
+                "topic was, and made anew. Raise retention.ms of the topic, then start with --rebuild to go on with "
+                "what is left"
             )
         if error.fatal():
             raise Stop(f"the consumer cannot go on: {error.name()}: {error.str()}")

@@ -5,21 +5,7 @@ Law (restore ≡ replay): the state that comes out is the fold of the input from
 offset, as if nothing had happened. Start, crash, rebalance, aborted transaction: all come here.
 
 A restore is a generator that the main loop advances one slice at a time, so that the group is polled meanwhile and the
-other tasks go on. What the journal and the group's committed offset say decides:
-
-==========  ============  ==========================================================================================
-journal     group offset  then
-==========  ============  ==========================================================================================
-none        none          a new task: begins at the first record there is
-none        Y             refuse: the state up to Y is unknown
-X           X             restore, begin at X
-X           none          restore, begin at X (groups that stood still for a week lose their offsets)
-X           Y ≠ X         refuse: somebody moved the group (written under at_least_once: X, outputs may repeat)
-==========  ============  ==========================================================================================
-
-With `rebuild`, what would be refused is folded anew from the first record there is, silently, up to the group's offset;
-labels by event time, as `replay` says, up to where the journal stands. Where it stands nowhere, those are folded that
-the transactions have reached, and the others left to come in as new ones.
+other tasks go on. What the logs say decides; see `agreement`.
 """
 
 from __future__ import annotations
@@ -27,14 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from detector.kafka import journal
+from detector.kafka import agreement, journal
+from detector.kafka.agreement import Settled
 from detector.kafka.engine import Engine
 from detector.kafka.errors import ConfigurationRefused, HistoryLost
 from detector.kafka.journal import JournalError, JournalRecord, SnapshotReference
@@ -54,19 +40,6 @@ JOURNAL_SPAN = 64
 HANGING_S = 90.0
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What is committed for one task, once no transaction on it is open: see the table above.
-
-    `low`, `labels_low`: first offsets there are; the latter None where no labels are read.
-    """
-
-    committed: int | None
-    record: JournalRecord | None
-    low: int
-    labels_low: int | None
 
 
 class Restorer:
@@ -94,7 +67,7 @@ class Restorer:
         if self._rebuilds(task.partition, settled):
             yield from self._fold_anew(task, settled)
         elif settled.record is None:
-            self._refuse_unknown(task.partition, settled)
+            agreement.refuse_unknown(self._ledger, task.partition, settled)
             labels = LabelHistory(settled.labels_low, settled.labels_low) if settled.labels_low is not None else None
             task.restored(self._engine.new_state(task.partition), settled.low, settled.low, 0, None, 0, labels)
         else:
@@ -117,17 +90,20 @@ class Restorer:
         book = TopicPartition(self._ledger.journal_topic, partition)
         committed = yield from self._committed(source)
         low = yield from self._offset(source, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
-        labels_low = None
+        source_end = yield from self._offset(source, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+        labels_low = labels_end = None
         if self._ledger.labels_topic is not None:
             labels = TopicPartition(self._ledger.labels_topic, partition)
             labels_low = yield from self._offset(labels, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
+            labels_end = yield from self._offset(labels, _LATEST, IsolationLevel.READ_UNCOMMITTED)
         end = yield from self._offset(book, _LATEST, IsolationLevel.READ_UNCOMMITTED)
         asked_s = time.monotonic()
         while (yield from self._offset(book, _LATEST, IsolationLevel.READ_COMMITTED)) < end:
             asked_s = self._say_hanging(partition, asked_s)
             yield from _pause(SETTLE_WAIT_S)
         first = yield from self._offset(book, _EARLIEST, IsolationLevel.READ_UNCOMMITTED)
-        return Settled(committed, (yield from self._newest(partition, first, end)), low, labels_low)
+        record = yield from self._newest(partition, first, end)
+        return Settled(committed, record, low, source_end, labels_low, labels_end)
 
     def _say_hanging(self, partition: int, asked_s: float) -> float:
         """A transaction may stay open for its timeout and no longer; else its marker was lost on the broker (KIP-664).
@@ -171,12 +147,12 @@ class Restorer:
 
     def _fold_on(self, task: Task, settled: Settled, record: JournalRecord) -> Slices:
         """Snapshot, or the beginning, then replay to what the journal says."""
-        target = self._agreed(task.partition, settled, record)
+        target = agreement.agreed(self._ledger, task.partition, settled, record)
         state, snapshot = None, record.snapshot
         if snapshot is not None:
             state = yield from self._download(task.partition, snapshot)
         if state is None:
-            self._refuse_cuts_lost(task.partition, record)
+            agreement.refuse_cuts_lost(task.partition, record)
             state, snapshot = self._engine.new_state(task.partition), None
         start = snapshot.offset if snapshot is not None else record.origin_offset
         if settled.low > start:
@@ -186,6 +162,7 @@ class Restorer:
                 "the first: retention took the rest. Start with --rebuild to go on from what is left of the log, or "
                 "with a new application_id to begin anew; then raise retention.ms of the topic"
             )
+        agreement.refuse_short(self._ledger.topic, task.partition, target, settled.end)
         labels, labels_start = self._label_history(task.partition, settled, record, snapshot)
         replay, at = self._replay(task.partition, state), start
         if labels is not None and labels.merged is not None:
@@ -199,7 +176,7 @@ class Restorer:
     ) -> tuple[LabelHistory | None, int]:
         """What the journal says of labels, and the labels offset that the replay begins at. Raises HistoryLost."""
         topic = self._ledger.labels_topic
-        if topic is None or settled.labels_low is None:
+        if topic is None or settled.labels_low is None or settled.labels_end is None:
             return None, 0
         stop = record.inputs.get(journal.input_name(topic, partition))
         if stop is None or record.labels_origin is None:  # none were read so far
@@ -213,6 +190,7 @@ class Restorer:
                 f"{settled.labels_low} as the first: retention took the rest. Start with --rebuild to go on from what "
                 "is left, then raise retention.ms of the topic"
             )
+        agreement.refuse_short(topic, partition, stop, settled.labels_end)
         return LabelHistory(record.labels_origin, stop, [*record.cuts], record.merged), start
 
     def _fold_anew(self, task: Task, settled: Settled) -> Slices:
@@ -220,42 +198,39 @@ class Restorer:
         record = settled.record
         name = journal.input_name(self._ledger.topic, task.partition)
         target = settled.committed if settled.committed is not None else record.inputs[name] if record else settled.low
+        if record is not None and self._ledger.topic in agreement.made_anew(self._ledger, record):
+            target = settled.low
         commit = record.commit if record is not None else 0
         self._rebuilt_at_commit.setdefault(task.partition, commit)
         log.warning(
             "rebuilding the state from the retained log", partition=task.partition, first=settled.low, stop=target
         )
         state = self._engine.new_state(task.partition)
-        replay, labels, stop = self._replay(task.partition, state), None, max(target, settled.low)
-        if settled.labels_low is None:
+        replay, labels, stop = self._replay(task.partition, state), None, max(min(target, settled.end), settled.low)
+        if settled.labels_low is None or settled.labels_end is None:
             yield from replay.with_cuts(settled.low, stop, 0, ())
         else:
             low, moved = settled.labels_low, record is not None and target != record.inputs.get(name)
             upto, known = yield from self._label_stop(task.partition, record)
-            upto = yield from replay.merged(settled.low, stop, low, max(low, upto), all_labels=known and not moved)
+            upto = yield from replay.merged(
+                settled.low, stop, low, max(low, min(upto, settled.labels_end)), all_labels=known and not moved
+            )
             labels = LabelHistory(low, upto, merged=(stop, upto))
         task.restored(state, stop, settled.low, commit, None, stop - settled.low, labels)
+        task.touched = True  # so that the journal says so at once: the next start needs no --rebuild
 
     def _label_stop(self, partition: int, record: JournalRecord | None) -> Generator[None, None, tuple[int, bool]]:
         """Labels offset that the journal knows, or the end of the labels; and which of the two it is."""
         where = TopicPartition(self._ledger.labels_topic or "", partition)
-        known = record.inputs.get(journal.input_name(where.topic, partition)) if record is not None else None
+        known = None
+        if record is not None and where.topic not in agreement.made_anew(self._ledger, record):
+            known = record.inputs.get(journal.input_name(where.topic, partition))
         if known is not None:
             return known, True
         return (yield from self._offset(where, _LATEST, IsolationLevel.READ_COMMITTED)), False
 
     def _replay(self, partition: int, state: Any) -> Replay:
         return Replay(self._engine, self._reader, partition, state, self._ledger.topic, self._ledger.labels_topic or "")
-
-    def _refuse_cuts_lost(self, partition: int, record: JournalRecord) -> None:
-        """The journal tells where labels were folded in since the snapshot that cannot be used, and not before it."""
-        snapshot = record.snapshot
-        if snapshot is not None and snapshot.labels_offset not in (None, record.labels_origin):
-            raise HistoryLost(
-                f"expected the snapshot of partition {partition} to be whole and readable, found that it is not (see "
-                "above): where its labels were folded in is noted nowhere else. Start with --rebuild to fold the "
-                "retained logs anew (no alert is repeated)"
-            )
 
     def _download(self, partition: int, reference: SnapshotReference) -> Generator[None, None, Any]:
         """The snapshot's state; None, with an error in the log, where it cannot be used."""
@@ -289,53 +264,6 @@ class Restorer:
                 error=str(error),
             )
             return None
-
-    def _agreed(self, partition: int, settled: Settled, record: JournalRecord) -> int:
-        """The offset to begin at, per the table. Raises ConfigurationRefused."""
-        if record.state_fingerprint != self._ledger.state_fingerprint:
-            raise ConfigurationRefused(
-                f"expected a configuration whose state has fingerprint {record.state_fingerprint}, as the state of "
-                f"partition {partition} has, found {self._ledger.state_fingerprint}: entities, features, models or "
-                "columns have changed. Start once with --rebuild to fold the retained log anew (no alert is repeated), "
-                "or take a new application_id to begin anew"
-            )
-        if record.spec_fingerprint != self._ledger.spec_fingerprint:
-            log.info(
-                "decisions are made by another spec from here on",
-                partition=partition,
-                before=record.spec_fingerprint,
-                now=self._ledger.spec_fingerprint,
-            )
-        offset = record.inputs.get(journal.input_name(self._ledger.topic, partition))
-        if offset is None:
-            raise ConfigurationRefused(
-                f"expected the journal {self._ledger.journal_topic} to speak of topic {self._ledger.topic}, found "
-                f"{sorted(record.inputs)}; put topics.transactions back, or take a new application_id"
-            )
-        topics = (self._ledger.topic, self._ledger.labels_topic)
-        ours = {journal.input_name(topic, partition) for topic in topics if topic is not None}
-        if record.inputs.keys() - ours:
-            raise ConfigurationRefused(
-                f"expected the journal {self._ledger.journal_topic} to speak of {sorted(ours)}, found "
-                f"{sorted(record.inputs)}: put labels.enabled and topics.labels back, or start once with --rebuild to "
-                "fold the retained log anew"
-            )
-        moved = settled.committed is not None and settled.committed != offset
-        if moved and record.guarantee == "exactly_once":
-            raise ConfigurationRefused(
-                f"expected the group's offset of {self._ledger.topic} partition {partition} to be {offset}, as in the "
-                f"journal, found {settled.committed}: it was moved from outside. Move it back, or start with --rebuild "
-                "to go on from there; what is read again is decided and published again, with the same ids"
-            )
-        return offset
-
-    def _refuse_unknown(self, partition: int, settled: Settled) -> None:
-        if settled.committed is not None:
-            raise ConfigurationRefused(
-                f"expected a journal record for partition {partition} on {self._ledger.journal_topic}, since the group "
-                f"has committed offset {settled.committed}, found none: was the topic deleted? Start with --rebuild to "
-                "fold the retained log anew, or take a new application_id"
-            )
 
     def _rebuilds(self, partition: int, settled: Settled) -> bool:
         if not self._rebuild or (settled.record is None and settled.committed is None):

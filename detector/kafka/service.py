@@ -135,6 +135,7 @@ def _assemble(
     _tell_versions(metrics, spec, engine)
 
     guarantee = settings.kafka.guarantee
+    inputs = [source] if labels_topic is None else [source, labels_topic]
     ledger = Ledger(
         source,
         names["journal"],
@@ -143,6 +144,7 @@ def _assemble(
         engine.state_fingerprint,
         guarantee,
         labels_topic,
+        insist("ask for the ids of the inputs", lambda: topics.topic_ids(admin, inputs)),
     )
     exactly = guarantee == "exactly_once"
     config = client.producer_config(settings, own.transactional_id if exactly else None, on_error)

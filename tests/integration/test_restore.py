@@ -9,10 +9,11 @@ import time
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from detector.kafka import journal
 from tests.integration import support
 from tests.integration.counting import numbers
 from tests.integration.process import Detector
-from tests.integration.truth import assert_alerts, settled, wait_settled
+from tests.integration.truth import assert_alerts, expected, settled, wait_settled
 
 OFTEN = {"interval_s": 1, "interval_rows": 1_000}
 
@@ -108,6 +109,33 @@ def test_records_deleted_before_they_were_read_end_with_65(kafka: str, one_parti
     code, log, _ = run(kafka, one_partition)
     assert code == 65
     assert "--rebuild" in log
+
+
+def test_a_topic_made_anew_ends_with_65(kafka: str, one_partition: dict[str, str]) -> None:
+    """However many records it holds by then; a rebuild decides them all."""
+    assert run(kafka, one_partition)[0] == 0
+    support.remake_topic(kafka, one_partition["transactions"])
+    support.produce(kafka, one_partition["transactions"], numbers(4_000, 50_000))
+    code, log, _ = run(kafka, one_partition)
+    assert code == 65
+    assert "--rebuild" in log
+    code, log, (restore,) = run(kafka, one_partition, rebuild=True)
+    assert (code, restore["offset"], restore["rows_replayed"]) == (0, 0, 0), log
+    found = support.read_topic(kafka, one_partition["alerts"])[300:]
+    assert [(alert.key, alert.value, alert.headers) for alert in found] == expected(kafka, one_partition)[0]
+
+
+def test_a_log_that_ends_before_what_was_read_ends_with_65(kafka: str, one_partition: dict[str, str]) -> None:
+    """Rather than wait for the rest for ever; a rebuild goes on from the end that there is."""
+    name, inputs = one_partition["application_id"] + ".journal", {one_partition["transactions"] + "-0": 3_500}
+    record = journal.JournalRecord(1, 0, 1, inputs, 0, None, "state-1", "spec", "exactly_once")
+    support.create_topics(kafka, [name])
+    support.produce(kafka, name, [journal.encode(record)], keys=[journal.key(0)])
+    code, log, _ = run(kafka, one_partition)
+    assert code == 65
+    assert "ends at 3000" in log
+    code, log, (restore,) = run(kafka, one_partition, rebuild=True)
+    assert (code, restore["offset"], restore["rows_replayed"]) == (0, 3_000, 3_000), log
 
 
 def test_a_state_of_another_shape_ends_with_78(kafka: str, one_partition: dict[str, str]) -> None:
