@@ -69,12 +69,18 @@ def tracked(command: Callable[..., Any]) -> Callable[..., Any]:
               help="This row, beside LIME: by its id, or its number from 0 where rows have none.")  # fmt: skip
 @click.option("--by", "column", help="Column to group alerts by, such as a fraud scenario or the truth.")
 @click.option("--alerts", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Alerts of each group.")
+@click.option("--labels", "labels_file", type=existing_file,
+              help="File with transaction_id, is_fraud (or --labels-column), maybe event_time: learn it.")  # fmt: skip
+@click.option("--labels-column", help="With --label-delay: column with the truth (1 or true: fraud).")
+@click.option("--label-delay", callback=as_duration_ms, metavar="7d",
+              help="Learn each label so long after its transaction, where it says no time of its own.")  # fmt: skip
 @partitions_option
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many rows.")
 @folder_option
 @overwrite_option
 def explain(
     data: Path | None, config: Path | None, source: Path | None, row_id: str | None, column: str | None, alerts: int,
+    labels_file: Path | None, labels_column: str | None, label_delay: int | None,
     partitions: int, limit: int | None, output: Path | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Decide a file and print some of its alerts with their reasons; with --row, explain one row beside LIME.
@@ -87,7 +93,12 @@ def explain(
     if row_id is None:
         from detector.lab import examples
 
-        lines = examples.run(settings, path, partitions, column=column, alerts=alerts, limit=limit)
+        lines = examples.run(
+            settings, path, partitions, column=column, alerts=alerts, limit=limit,
+            labels_column=labels_column, labels_file=labels_file, label_delay_ms=label_delay,
+        )  # fmt: skip
+    elif labels_file is not None or label_delay is not None:
+        raise click.UsageError("--row: expected no labels beside it, for LIME asks about the anomaly alone")
     else:
         from detector.lab import explain_row
 

@@ -72,6 +72,11 @@ def far(value: float) -> str:
     return number(round(value, 1))
 
 
+def percent(value: float) -> str:
+    """Two significant digits."""
+    return f"{100 * value:.2g} %"
+
+
 def span(milliseconds: float) -> str:
     """`24 hours`, `7 days`: a window in its largest whole unit."""
     for size, name in UNITS:
@@ -214,8 +219,9 @@ def _fraud_count(feature: Feature, item: ReasonEvidence, amount: str) -> str:
 
 
 def _fraud_rate(feature: Feature, item: ReasonEvidence, amount: str) -> str:
-    rate = f"{100 * item.value:.2g} % of this {feature.entity}'s transactions labelled in the {before(feature)} before"
-    return f"{rate} are fraud, {compared(feature, item)}"
+    rate = f"an estimated {percent(item.value)} of this {feature.entity}'s transactions"
+    told = f" ({several(item.rows, 'fraud')})" if item.rows else ""
+    return f"by the labels of the {before(feature)} before{told}, {rate} are fraud, {compared(feature, item, percent)}"
 
 
 def _fraud_age(feature: Feature, item: ReasonEvidence, amount: str) -> str:

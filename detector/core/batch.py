@@ -61,7 +61,8 @@ class ReasonEvidence:
     `feature` indexes `spec.features`; `value` is the feature's value; `baseline` the entity's own mean or maximum where
     the feature compares with one, else NaN; `rarity` the share of earlier transactions at least this extreme;
     `typical_low`, `typical_high` the 5 % and 95 % quantiles of the feature so far; `low` whether the value is odd for
-    being low; `rows` how many transactions the entity's own mean or maximum rests on, 0 where no feature counts them.
+    being low; `rows` how many transactions the entity's own mean or maximum rests on, or its rate of frauds on how many
+    frauds, 0 where no feature counts them.
     """
 
     feature: int

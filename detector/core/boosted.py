@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.jit import kernel
+from detector.core.jit import inlined, kernel
 from detector.core.pending import FRAUD, UNKNOWN, Pending, drawn
 from detector.core.spec import Labels, SpecError
 
@@ -72,6 +72,7 @@ def new_boosted(labels: Labels, inputs: int) -> Boosted:
             "threshold": np.zeros(shape, np.float32),
             "value": np.zeros(shape, np.float32),
             "left_if_missing": np.zeros(shape, np.bool_),
+            "usual": np.zeros(shape),
         },
         {"inputs": np.zeros((0, inputs), np.float32), "is_fraud": np.zeros(0, np.bool_)},
     )
@@ -142,6 +143,21 @@ def margins(boosted: Boosted, inputs: NDArray[np.float32]) -> NDArray[np.float64
     return margin
 
 
+def find_usual(boosted: Boosted, inputs: NDArray[np.float32]) -> None:
+    """What may be expected under each node, by the rows (n, m) that come there."""
+    if not boosted.arrays["counter"][SWAPS]:
+        return
+    feature, threshold, value, left_if_missing, usual = (boosted.arrays[name] for name in (*TREE_ARRAYS, "usual"))
+    usual_kernel(inputs, feature, threshold, value, left_if_missing, np.zeros(feature.shape[1], np.int64), usual)
+
+
+def credits(boosted: Boosted, row: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """What each input of `row` (m,) adds to the trees' log-odds (m,), and the base that they add to; see `credit`."""
+    given = np.zeros(len(row))
+    feature, threshold, value, left_if_missing, usual = (boosted.arrays[name] for name in (*TREE_ARRAYS, "usual"))
+    return given, credit_kernel(row, feature, threshold, value, left_if_missing, usual, given)
+
+
 @cache
 def _trainer(name: str) -> Trainer:
     module, _, function = name.rpartition(".")
@@ -157,6 +173,14 @@ def _background() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="boosting")
 
 
+@inlined
+def next_kernel(row, tree, node, feature, threshold, left_if_missing):
+    """The child that a row (m,) goes to from an inner node."""
+    one = row[feature[tree, node]]
+    left = left_if_missing[tree, node] if np.isnan(one) else one < threshold[tree, node]
+    return 2 * node + 1 if left else 2 * node + 2
+
+
 @kernel
 def margins_kernel(inputs, feature, threshold, value, left_if_missing, margin):
     """Walk every tree for every row."""
@@ -165,8 +189,43 @@ def margins_kernel(inputs, feature, threshold, value, left_if_missing, margin):
         for tree in range(len(feature)):
             node = 0
             while feature[tree, node] >= 0:
-                one = inputs[i, feature[tree, node]]
-                left = left_if_missing[tree, node] if np.isnan(one) else one < threshold[tree, node]
-                node = 2 * node + 1 if left else 2 * node + 2
+                node = next_kernel(inputs[i], tree, node, feature, threshold, left_if_missing)
             total += value[tree, node]
         margin[i] = total
+
+
+@kernel
+def usual_kernel(inputs, feature, threshold, value, left_if_missing, rows, usual):
+    """Fill `usual` (trees, nodes): the mean of the leaves under a node over the rows there; `rows` (nodes,) is scratch.
+
+    Where no row came, both children count alike.
+    """
+    for tree in range(len(feature)):
+        rows[:] = 0
+        for i in range(len(inputs)):
+            node = 0
+            rows[0] += 1
+            while feature[tree, node] >= 0:
+                node = next_kernel(inputs[i], tree, node, feature, threshold, left_if_missing)
+                rows[node] += 1
+        for node in range(len(rows) - 1, -1, -1):
+            if feature[tree, node] < 0:
+                usual[tree, node] = value[tree, node]
+                continue
+            left, right = 2 * node + 1, 2 * node + 2
+            share = rows[left] / rows[node] if rows[node] > 0 else 0.5
+            usual[tree, node] = share * usual[tree, left] + (1.0 - share) * usual[tree, right]
+
+
+@kernel
+def credit_kernel(row, feature, threshold, value, left_if_missing, usual, credit):
+    """Credit of one row (m,), added up over all trees into `credit` (m,); returns what is usual."""
+    base = 0.0
+    for tree in range(len(feature)):
+        node = 0
+        base += usual[tree, 0]
+        while feature[tree, node] >= 0:
+            child = next_kernel(row, tree, node, feature, threshold, left_if_missing)
+            credit[feature[tree, node]] += usual[tree, child] - usual[tree, node]
+            node = child
+    return base

@@ -33,6 +33,12 @@ def shared_out(credit: NDArray[np.float64], gain: float) -> NDArray[np.float64]:
     return shared
 
 
+def part_of(credit: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Credits (m,) as parts of all that was given and taken; all zero where nothing was."""
+    part: NDArray[np.float64] = credit / max(float(np.abs(credit).sum()), 1e-300)
+    return part
+
+
 def fused(credits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDArray[np.float64]:
     """Credits of all members (members, f) as one (f,): each gives out what it adds to the fused score.
 

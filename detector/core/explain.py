@@ -8,13 +8,15 @@ invariance).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.batch import ReasonEvidence
 from detector.core.jit import allocating
 from detector.core.profile import ABOVE, BELOW, EITHER, SAME, as_bits, quantile_kernel, rarity_kernel
-from detector.core.spec import Feature, FeatureKind, Spec
+from detector.core.spec import LABEL_KINDS, OWNERS, Feature, FeatureKind, Spec
 
 REASONS_MAX = 4
 RARITY_MAX = 0.05
@@ -27,80 +29,106 @@ SIDE = {
     FeatureKind.SECONDS_SINCE_LAST: EITHER,
     FeatureKind.HOUR: SAME,
     FeatureKind.WEEKDAY: NEVER,  # no one would call a Tuesday a reason
+    FeatureKind.FRAUD_AGE: NEVER,  # that there were frauds is the reason, and how many
+    FeatureKind.FRAUD_COUNT: WHEN_SET,
+    FeatureKind.FRAUD_STREAK: WHEN_SET,
     FeatureKind.NEW: WHEN_SET,
 }
 # One thing said in three ways: two of them are enough where something else is odd too.
+FAMILY_MAX = 2
 OWN_AMOUNT = frozenset({FeatureKind.AMOUNT_TO_MEAN, FeatureKind.AMOUNT_DEVIATION, FeatureKind.AMOUNT_TO_MAX})
-OWN_AMOUNT_MAX = 2
+VOLUME = frozenset({FeatureKind.COUNT, FeatureKind.SUM})
+ALONE = -1
+COUNTED = dict.fromkeys(OWN_AMOUNT, FeatureKind.COUNT) | {FeatureKind.FRAUD_RATE: FeatureKind.FRAUD_COUNT}
 BASELINE = frozenset({FeatureKind.AMOUNT_TO_MEAN, FeatureKind.AMOUNT_TO_MAX})
 
 
-def sides_of(features: tuple[Feature, ...], columns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each of `columns` the side on which its feature is odd, as `explain_kernel` reads it."""
-    return np.array([SIDE.get(features[column].kind, ABOVE) for column in columns.tolist()], np.int64)
+@dataclass(frozen=True, slots=True)
+class Tellable:
+    """Features that may be reasons: `columns` int64 (m,) among all, ascending, and of each what else there is to know.
+
+    `sides`: on which side it is odd; `families`: those of one number say much the same, ALONE is in none; `behind`: the
+    column with the count of what it rests on, transactions or frauds, -1 where there is none.
+    """
+
+    columns: NDArray[np.int64]
+    sides: NDArray[np.int64]
+    families: NDArray[np.int64]
+    behind: NDArray[np.int64]
+
+
+def tellable(features: tuple[Feature, ...], columns: NDArray[np.int64]) -> Tellable:
+    """What `explain` must know of `columns`."""
+    chosen = [features[column] for column in columns.tolist()]
+    families = [_family(one) for one in chosen]
+    numbers = {family: number for number, family in enumerate(dict.fromkeys(families)) if family}
+    place = {(one.kind, one.entity, one.window_ms): column for column, one in enumerate(features)}
+    behind = [place.get((COUNTED.get(one.kind, one.kind), one.entity, one.window_ms), -1) for one in chosen]
+    return Tellable(
+        columns,
+        np.array([SIDE.get(one.kind, ABOVE) for one in chosen], np.int64),
+        np.array([numbers.get(family, ALONE) for family in families], np.int64),
+        np.where([one.kind in COUNTED for one in chosen], np.array(behind, np.int64), -1),
+    )
+
+
+def _family(feature: Feature) -> tuple[str, ...]:
+    """What a feature says in other words than others do; a card and its customer are mostly one. () for none."""
+    whose = "" if feature.entity in OWNERS else feature.entity
+    if feature.kind in OWN_AMOUNT:
+        return ("amount",)
+    if feature.kind in LABEL_KINDS:
+        return ("frauds", whose)
+    return ("volume", whose) if feature.kind in VOLUME else ()
 
 
 def explain(
     spec: Spec,
-    columns: NDArray[np.int64],
-    sides: NDArray[np.int64],
+    about: Tellable,
     features: NDArray[np.float64],
     amount: float,
     cumulated: NDArray[np.int64],
     edges: NDArray[np.float64],
     contribution: NDArray[np.float64],
 ) -> tuple[ReasonEvidence, ...]:
-    """At most four reasons for one row among `columns`: what is rare, in order of `contribution` (len(columns),).
+    """At most four reasons for one row among `about.columns` (m,): what is rare, in order of `contribution` (m,).
 
-    Where nothing is rare, the feature that contributes most stands alone. `features` float64 (f,) is the row;
-    `cumulated` int64 (len(columns), BINS + 1) and `edges` are the feature profile's reference.
+    Where nothing is rare, the feature that contributes most stands alone; minus infinity is none of them ever.
+    `features` float64 (f,) is the row;
+    `cumulated` int64 (m, BINS + 1) and `edges` are the feature profile's reference.
     """
-    chosen = np.empty((len(columns), 6))
-    alike = np.array([spec.features[column].kind in OWN_AMOUNT for column in columns.tolist()])
-    values = features[columns]
-    count = explain_kernel(values, as_bits(values), sides, cumulated, edges, contribution, alike, chosen)
+    chosen = np.empty((len(about.columns), 6))
+    values = features[about.columns]
+    empty = (about.behind >= 0) & (features[about.behind] == 0.0)  # an estimate that rests on nothing
+    contribution = np.where(empty, -np.inf, contribution)
+    count = explain_kernel(values, as_bits(values), about.sides, cumulated, edges, contribution, about.families, chosen)
     evidence = []
     for position, rarity, typical_low, typical_high, low, _ in chosen[:count].tolist():
-        column = int(columns[int(position)])
+        column, behind = int(about.columns[int(position)]), int(about.behind[int(position)])
         value = float(features[column])
         compared = spec.features[column].kind in BASELINE and value > 0.0
         baseline = amount / value if compared else float("nan")
-        rows = rows_behind(spec.features, column, features)
+        rows = int(features[behind]) if behind >= 0 else 0
         evidence.append(ReasonEvidence(column, value, baseline, rarity, typical_low, typical_high, bool(low), rows))
     return tuple(evidence)
 
 
-def rows_behind(features: tuple[Feature, ...], column: int, values: NDArray[np.float64]) -> int:
-    """How many transactions an own mean, deviation or maximum rests on, by the count of the same window.
-
-    0 for other features, and where that count is not among `features`, whose `values` (f,) are the row.
-    """
-    one = features[column]
-    if one.kind not in OWN_AMOUNT:
-        return 0
-    counts = (
-        values[place]
-        for place, other in enumerate(features)
-        if other.kind == FeatureKind.COUNT and (other.entity, other.window_ms) == (one.entity, one.window_ms)
-    )
-    return int(next(counts, 0.0))
-
-
 @allocating
-def explain_kernel(values, bits, sides, cumulated, edges, contribution, alike, chosen):
+def explain_kernel(values, bits, sides, cumulated, edges, contribution, families, chosen):
     """Fill `chosen` (features, 6): position, rarity, 5 % and 95 % quantile, odd for being low, contribution.
 
     Returns how many. What is rare goes before what is not; within either, and between equals, more contribution, then
-    less rarity. Of features that are `alike` (features,) those after the first
-    OWN_AMOUNT_MAX come last.
+    less rarity. Of one of the `families` (features,) those after the first FAMILY_MAX come last.
     """
     count = 0
     for position in range(len(values)):
         side = sides[position]
+        given = contribution[position]
         if side == NEVER or np.isnan(values[position]) or (side == WHEN_SET and values[position] == 0.0):
             continue
+        if given == -np.inf:
+            continue
         rarity = rarity_kernel(cumulated[position], bits[position], ABOVE if side == WHEN_SET else side)
-        given = contribution[position]
         place = count
         while place > 0:
             above = chosen[place - 1]
@@ -114,22 +142,24 @@ def explain_kernel(values, bits, sides, cumulated, edges, contribution, alike, c
             place -= 1
         chosen[place, 0], chosen[place, 1], chosen[place, 5] = position, rarity, given
         count += 1
-    return pick_kernel(values, bits, sides, cumulated, edges, alike, count, chosen)
+    return pick_kernel(values, bits, sides, cumulated, edges, families, count, chosen)
 
 
 @allocating
-def pick_kernel(values, bits, sides, cumulated, edges, alike, ranked, chosen):
+def pick_kernel(values, bits, sides, cumulated, edges, families, ranked, chosen):
     """Leave the reasons at the head of `chosen`, of which `ranked` are in order, and tell the rest of them."""
     order = chosen[:ranked].copy()
     count = 0
+    told = np.zeros(len(values), np.int64)
     for surplus in (False, True):  # what was said often enough in other words comes last
-        twins = 0
+        told[:] = 0
         for place in range(ranked):
             if count == REASONS_MAX or (place > 0 and order[place, 1] > RARITY_MAX):
                 break
-            twin = alike[int(order[place, 0])]
-            twins += twin
-            if surplus == (twin and twins > OWN_AMOUNT_MAX):
+            family = families[int(order[place, 0])]
+            if family != ALONE:
+                told[family] += 1
+            if surplus == (family != ALONE and told[family] > FAMILY_MAX):
                 chosen[count] = order[place]
                 count += 1
     for reason in range(count):

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.boosted import Boosted, margins
+from detector.core import boosted as trees
+from detector.core.boosted import Boosted
 from detector.core.jit import allocating, inlined, kernel
 from detector.core.pending import FRAUD, GENUINE, UNKNOWN, Pending, drawn
 from detector.core.spec import Labels
@@ -50,6 +51,7 @@ CYCLES_FIRST, CYCLES = 20, 4  # from nothing, and from the last fit
 BEND_RIDGE = 2.0  # of a bin, where the line's is one: that a model bends needs more evidence than that it rises
 STEP_MAX = 1.0  # of a weight in a cycle
 LEVEL_ROWS = 16_384  # newest rows that say how the head's scores are spread
+USUAL_ROWS = 2_048  # of these, at even steps, those that say what is usual: what credit is measured from
 NATS_MIN, BITS_MIN = 1e-3, 0.1  # between median and highest percent: what tells nothing has no scale
 BITS_MAX = 45.0  # 1 − 2⁻⁴⁵ still has room below 1 in float64
 
@@ -67,6 +69,7 @@ def new_arrays(inputs: int) -> Arrays:
         "weight": np.zeros((inputs, COLUMNS)),
         "bias": np.zeros(1),
         "level": np.zeros(4),
+        "usual": np.zeros(inputs),
     }
 
 
@@ -187,25 +190,47 @@ def logits(arrays: Arrays, boosted: Boosted, inputs: NDArray[np.float32]) -> NDA
     logit = np.empty(len(inputs))
     logit_kernel(inputs, _model(arrays), logit)
     if boosted.weight > 0.0:
-        logit += boosted.weight * (margins(boosted, inputs) - logit)
+        logit += boosted.weight * (trees.margins(boosted, inputs) - logit)
     return logit
 
 
+def credits(arrays: Arrays, boosted: Boosted, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """What each input of one row (1, m) adds to its logit (m,), and the base that they add to: a usual row's.
+
+    An input of the online head adds what it says, less its mean over the newest rows when the level was found; for the
+    trees see `boosted.credits`.
+    """
+    given = np.empty(inputs.shape[1])
+    base = credit_kernel(inputs[0], _model(arrays), arrays["usual"], given)
+    if boosted.weight > 0.0:
+        of_trees, base_of_trees = trees.credits(boosted, inputs[0])
+        given += boosted.weight * (of_trees - given)
+        base += boosted.weight * (base_of_trees - base)
+    return given, base
+
+
 def find_level(arrays: Arrays, pending: Pending, boosted: Boosted, rows: int) -> None:
-    """Median and 99 % quantile of what the head, and of what the anomaly says of the newest rows."""
+    """Median and 99 % quantile of what the head, and of what the anomaly says of the newest rows; and what is usual."""
     inputs = pending.inputs[_newest(pending, rows, min(rows, len(pending.identity), LEVEL_ROWS))]
     shares = (0.5, 0.99)
     arrays["level"][:2] = np.quantile(logits(arrays, boosted, inputs), shares)
     arrays["level"][2:] = np.quantile(inputs[:, -1], shares)
     arrays["counter"][LEVELED] = 1
+    some = np.ascontiguousarray(inputs[:: max(1, len(inputs) // USUAL_ROWS)])
+    usual_kernel(some, _model(arrays), arrays["usual"])
+    trees.find_usual(boosted, some)
+
+
+def bits_a_nat(level: NDArray[np.float64]) -> float:
+    """How many bits a unit of the logit is on the line through the quantiles of `level`."""
+    middle, high, middle_bits, high_bits = level.tolist()
+    return float(max(high_bits - middle_bits, BITS_MIN) / max(high - middle, NATS_MIN))
 
 
 def head_bits(logit: NDArray[np.float64], level: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logits (n,) in bits, on the line through the quantiles of `level`; below the median they run out to 0."""
-    middle, high, middle_bits, high_bits = level.tolist()
-    bits_a_nat = max(high_bits - middle_bits, BITS_MIN) / max(high - middle, NATS_MIN)
-    base = max(middle_bits, BITS_MIN)
-    above = bits_a_nat * (logit - middle)
+    base = max(float(level[2]), BITS_MIN)
+    above = bits_a_nat(level) * (logit - level[0])
     bits: NDArray[np.float64] = np.where(above < 0.0, base * np.exp(np.minimum(above, 0.0) / base), base + above)
     return bits
 
@@ -240,18 +265,42 @@ def scaled_kernel(value, center, width):
 
 
 @inlined
+def said_kernel(value, m, model):
+    """What one input adds to the logit."""
+    center, width, edges, weight, _ = model
+    if np.isnan(value):
+        return weight[m, MISSING]
+    return weight[m, bin_kernel(value, edges[m])] + weight[m, LINEAR] * scaled_kernel(value, center[m], width[m])
+
+
+@inlined
 def row_kernel(inputs, row, model):
     """The head's logit of one row."""
-    center, width, edges, weight, bias = model
-    z = bias[0]
+    z = model[4][0]
     for m in range(inputs.shape[1]):
-        value = inputs[row, m]
-        if np.isnan(value):
-            z += weight[m, MISSING]
-        else:
-            z += weight[m, bin_kernel(value, edges[m])]
-            z += weight[m, LINEAR] * scaled_kernel(value, center[m], width[m])
+        z += said_kernel(inputs[row, m], m, model)
     return z
+
+
+@kernel
+def usual_kernel(inputs, model, usual):
+    """What each input adds on average over rows (n, m), into `usual` (m,)."""
+    usual[:] = 0.0
+    for i in range(len(inputs)):
+        for m in range(inputs.shape[1]):
+            usual[m] += said_kernel(inputs[i, m], m, model)
+    for m in range(len(usual)):
+        usual[m] /= len(inputs)
+
+
+@kernel
+def credit_kernel(row, model, usual, credit):
+    """What each input of `row` (m,) adds beyond `usual` (m,), into `credit` (m,); returns a usual row's logit."""
+    base = model[4][0]
+    for m in range(len(row)):
+        credit[m] = said_kernel(row[m], m, model) - usual[m]
+        base += usual[m]
+    return base
 
 
 @kernel

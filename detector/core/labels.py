@@ -142,6 +142,15 @@ def read_label_features(spec: Spec, state: LabelState, batch: TransactionBatch, 
         read_kernel(batch.event_time_ms, batch.key[plan.key], plan.window_s, lateness_s, plan.totals, prior, parts, out)
 
 
+def rows_to_swap(labels: Labels, state: LabelState, most: int) -> int:
+    """Rows, `most` at most, that may be decided before trees are swapped in; where they are due, they are, at once."""
+    rows = int(state.counter[ROWS_PUT])
+    if boosted.rows_to_swap(state.boosted, rows, most) == 0:
+        boosted.swap(labels, state.boosted)
+        state.head["counter"][head.LEVELED] = 0
+    return boosted.rows_to_swap(state.boosted, rows, most)
+
+
 def supervise(
     spec: Spec,
     state: LabelState,
@@ -153,34 +162,14 @@ def supervise(
     """One score a row (n,) in 0–1 from the unsupervised one, `anomaly` (n,), and the head; remembers the rows.
 
     The head sees `features` (n, f) and the members' surprise, `nats` (members, n), besides.
-    Without a fraud among the labels so far the scores are `anomaly` itself. All rows of a batch, in order.
+    Without a fraud among the labels so far the scores are `anomaly` itself. All rows of a batch, in order, and no more
+    at once than `rows_to_swap` allows.
     """
     assert spec.labels is not None, "a state has labels where its spec has"
     assert len(batch.identity) == len(batch), "with labels every row has an identity"
     inputs = head_inputs(features, nats, anomaly)
-    score = np.empty(len(batch))
-    start = 0
-    while start < len(batch):
-        if boosted.rows_to_swap(state.boosted, int(state.counter[ROWS_PUT]), 1) == 0:
-            boosted.swap(spec.labels, state.boosted)
-            state.head["counter"][head.LEVELED] = 0
-        stop = start + boosted.rows_to_swap(state.boosted, int(state.counter[ROWS_PUT]), len(batch) - start)
-        part = slice(start, stop)
-        score[part] = _supervise(spec.labels, state, batch.rows(start, stop), inputs[part], anomaly[part])
-        start = stop
-    return score
-
-
-def _supervise(
-    labels: Labels,
-    state: LabelState,
-    batch: TransactionBatch,
-    inputs: NDArray[np.float32],
-    anomaly: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """The same for rows between which no trees change."""
-    rows, frauds, rows_max = int(state.counter[ROWS_PUT]), int(state.counter[FRAUDS]), labels.pending_rows_max
-    score = head.blend(labels, state.head, state.pending, state.boosted, rows, frauds, inputs, anomaly)
+    rows, frauds, rows_max = int(state.counter[ROWS_PUT]), int(state.counter[FRAUDS]), spec.labels.pending_rows_max
+    score = head.blend(spec.labels, state.head, state.pending, state.boosted, rows, frauds, inputs, anomaly)
     state.pending = with_room(state.pending, rows, rows_max, len(batch))
     key = np.empty((len(state.plans), len(batch)), np.uint64)
     for position, plan in enumerate(state.plans):
@@ -202,6 +191,18 @@ def head_inputs(
     inputs[:, own:-1] = nats.T / np.log(2.0)
     inputs[:, -1] = head.bits_of(anomaly)
     return inputs
+
+
+def head_credits(labels: Labels, state: LabelState, inputs: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """What each input of one row (1, m) adds to its blended bits by the head (m,), and the head's share in the blend.
+
+    Zeros and 0 while the anomaly stands alone. Call before another row is decided.
+    """
+    if not state.head["counter"][head.FITTED]:
+        return np.zeros(inputs.shape[1]), 0.0
+    share = head.share_of(labels, max(0, int(state.counter[FRAUDS])))
+    credit, _ = head.credits(state.head, state.boosted, inputs)
+    return share * head.bits_a_nat(state.head["level"]) * credit, share
 
 
 def learn_labels(spec: Spec, state: TaskState, labels: LabelBatch) -> LabelTally:

@@ -93,13 +93,16 @@ class Member(Protocol):
 
 
 def build_members(spec: Spec) -> tuple[tuple[Member, ...], NDArray[np.int64]]:
-    """The members that `spec` declares, and the feature columns that any of them looks at, ascending."""
+    """The members that `spec` declares, and the feature columns that any of them or the head looks at, ascending.
+
+    The head looks at all.
+    """
     names = [feature.name for feature in spec.features]
     chosen = [
         np.array([names.index(name) for name in member.features or default_model_features(spec.features)], np.int64)
         for member in spec.members
     ]
-    profiled = np.unique(np.concatenate(chosen))
+    profiled = np.unique(np.concatenate(chosen)) if spec.labels is None else np.arange(len(spec.features))
     members = tuple(
         _member(member, columns, np.searchsorted(profiled, columns), spec.seed + position)
         for position, (member, columns) in enumerate(zip(spec.members, chosen, strict=True))

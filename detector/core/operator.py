@@ -4,8 +4,8 @@ Laws kept here: *cut invariance*, `step(a)` then `step(b)` equals `step(a ++ b)`
 *i* depends on records before *i* only. `prepare` makes the features and touches the entity tables alone, `conclude`
 does the rest and touches all but them: so the features of one batch may be made while the batch before it is decided.
 
-A batch is walked in segments that end where a member's profiles pivot: inside a
-segment everything that scores is frozen, and what decides goes row by row.
+A batch is walked in segments that end where a member's profiles pivot or trees are swapped in: inside a segment
+everything that scores is frozen, and what decides goes row by row.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core import budget, credit, drift, fusion, gate, profile, reservoir, surprise, trained
+from detector.core import budget, credit, drift, fusion, gate, head, profile, reservoir, surprise, trained
 from detector.core.batch import DecisionBatch, TransactionBatch, Verdict
 from detector.core.explain import explain
 from detector.core.features import entity_features, row_features
-from detector.core.labels import read_label_features, supervise
+from detector.core.labels import head_credits, head_inputs, read_label_features, rows_to_swap, supervise
 from detector.core.models import Arrays, Member, Trace
 from detector.core.spec import Spec
 from detector.core.state import TaskState
 from detector.core.threads import in_two
+
+TOLD_PART_MIN = 0.02  # of all contributions: a feature that the head alone looks at is no reason for less
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,9 @@ def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
     members = list(zip(state.plan.members, state.members, strict=True))
     start = 0
     while start < rows:
-        stop = min(rows, start + min(member.rows_to_pivot(arrays) for member, arrays in members))
+        stop = start + min(rows - start, *(member.rows_to_pivot(arrays) for member, arrays in members))
+        if spec.labels is not None and state.labels is not None:
+            stop = start + rows_to_swap(spec.labels, state.labels, stop - start)
         part = slice(start, stop)
         traces = score(members, features[part], own[:, part])
         read = surprised(state, own[:, part])
@@ -93,13 +97,12 @@ def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
         for row in (np.flatnonzero(decided.verdict[part] == Verdict.ALERT) + start).tolist():
             decided.reasons[row] = explain(
                 spec,
-                state.plan.profiled,
-                state.plan.sides,
+                state.plan.tellable,
                 features[row],
                 float(batch.amount[row]),
                 state.reference,
                 state.plan.edges,
-                contributions(state, features[row], read.nats[:, row - start]),
+                contributions(spec, state, features[row], read.nats[:, row - start]),
             )
         learn(spec, state, features[part], bits[part], Scored(traces, read.place), late[part], taken)
         start = stop
@@ -199,12 +202,39 @@ def decide(
     return taken
 
 
-def contributions(state: TaskState, row: NDArray[np.float64], nats: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each profiled feature of one row (f,) adds to its fused score, by all members; `nats` (members,)."""
+def contributions(
+    spec: Spec, state: TaskState, row: NDArray[np.float64], nats: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What each profiled feature of one row (f,) adds to its score by members and head; `nats` (members,).
+
+    In bits of the blended score where a head has learned; what it owes to a member, or to the anomaly, goes to the
+    features that these owe theirs to. Else as `anomaly_contributions`. Trained heads tell nothing. Minus infinity where
+    no member looks, and the head sees next to nothing.
+    """
+    by_member, anomaly = anomaly_contributions(state, row, nats)
+    if spec.labels is None or state.labels is None:
+        return anomaly
+    fused = fusion.fuse(nats[:, None], state.plan.weight)
+    given, share = head_credits(spec.labels, state.labels, head_inputs(row[None, :], nats[:, None], fused))
+    members = len(by_member)
+    of_features, of_members, of_anomaly = given[: -members - 1], given[-members - 1 : -1], given[-1]
+    bits = (1.0 - share) * head.bits_of(fused)[0] + of_anomaly
+    added: NDArray[np.float64] = of_features[state.plan.profiled] + bits * credit.part_of(anomaly)
+    for one, own in zip(by_member, of_members.tolist(), strict=True):
+        added += own * credit.part_of(one)
+    added = added if share > 0.0 else anomaly
+    told = state.plan.watched | (credit.part_of(added) >= TOLD_PART_MIN)
+    return np.where(told, added, -np.inf)
+
+
+def anomaly_contributions(
+    state: TaskState, row: NDArray[np.float64], nats: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What each profiled feature of one row (f,) adds to each member's score (members, profiled), and to all fused."""
     given = np.zeros((len(state.members), len(state.plan.profiled)))
     for position, (member, arrays) in enumerate(zip(state.plan.members, state.members, strict=True)):
         given[position, np.searchsorted(state.plan.profiled, member.columns)] = member.explain(arrays, row)[0]
-    return credit.fused(given, state.plan.weight * nats * nats)
+    return given, credit.fused(given, state.plan.weight * nats * nats)
 
 
 def learn(

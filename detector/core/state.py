@@ -25,7 +25,7 @@ from detector.core.entities import (
     index_size,
     reindexed,
 )
-from detector.core.explain import sides_of
+from detector.core.explain import Tellable, tellable
 from detector.core.features import table_for
 from detector.core.labels import ROWS_PUT, LabelState, label_gauges, new_label_state
 from detector.core.models import Member, build_members
@@ -50,8 +50,9 @@ class Plan:
     spec: Spec
     entities: tuple[EntityPlan, ...]
     members: tuple[Member, ...]
-    profiled: NDArray[np.int64]  # feature columns that any member looks at: these have a profile and may be reasons
-    sides: NDArray[np.int64]
+    profiled: NDArray[np.int64]  # feature columns that a member or the head looks at: these have a profile
+    watched: NDArray[np.bool_]  # (profiled,) those that a member looks at: their drift is told
+    tellable: Tellable  # the same columns, as reasons
     weight: NDArray[np.float64]  # of each member in the fusion
     heads: tuple[Head, ...]  # trained elsewhere
     edges: NDArray[np.float64] = field(default_factory=profile.bin_edges)
@@ -94,9 +95,11 @@ class TaskState:
 def compile_plan(spec: Spec) -> Plan:
     """What `spec` says, as arrays that the kernels read."""
     members, profiled = build_members(spec)
+    watched = np.isin(profiled, np.concatenate([member.columns for member in members]))
     entities = tuple(plan_entity(spec, entity) for entity in spec.entities)
     weight = np.array([member.weight for member in spec.members], np.float64)
-    return Plan(spec, entities, members, profiled, sides_of(spec.features, profiled), weight, build_heads(spec))
+    reasons = tellable(spec.features, profiled)
+    return Plan(spec, entities, members, profiled, watched, reasons, weight, build_heads(spec))
 
 
 def new_state(spec: Spec, partition: int = 0) -> TaskState:
@@ -243,7 +246,10 @@ def gauges(spec: Spec, state: TaskState) -> dict[str, float]:
         figures["alert_threshold"] = spec.decision.alert_risk_min
     for plan, table in zip(state.plan.entities, state.tables, strict=True):
         figures[f"entities.{plan.entity.name}"] = float(table.counter[SLOTS])
-    for column, index in zip(state.plan.profiled.tolist(), state.drift["index"].tolist(), strict=True):
+    watched = state.plan.watched
+    for column, index in zip(
+        state.plan.profiled[watched].tolist(), state.drift["index"][watched].tolist(), strict=True
+    ):
         if not math.isnan(index):
             figures[f"drift.{spec.features[column].name}"] = index
     for share in (0.5, 0.9, 0.99, 0.999):

@@ -27,10 +27,10 @@ from detector.lab.changes import Changes
 from detector.lab.chunks import Chunk, Source
 from detector.lab.errors import InputStopped
 from detector.lab.fold import REJECTED, DecidedRows, Fold
-from detector.lab.labels import UNKNOWN, HeldLabels, Labels
+from detector.lab.labels import LABEL_INTERVAL_MS, UNKNOWN, HeldLabels, Labels
 from detector.lab.progress import Display
 from detector.lab.quality import average_precision, roc_auc
-from detector.lab.replay import LABEL_INTERVAL_MS, RejectWindow, ahead
+from detector.lab.replay import RejectWindow, ahead
 from detector.settings import Settings
 from schemas.members import Members, as_key
 

@@ -21,6 +21,7 @@ from detector.core.compile import compile_kernels
 from detector.lab.chunks import FileSource
 from detector.lab.errors import NotConfigured
 from detector.lab.fold import REJECTED, DecidedRows, Fold
+from detector.lab.labels import LABEL_INTERVAL_MS, learning
 from detector.lab.progress import Display
 from detector.lab.replay import RejectWindow, ahead
 from detector.settings import Settings
@@ -97,10 +98,18 @@ def run(
     column: str | None = None,
     alerts: int = 10,
     limit: int | None = None,
+    labels_column: str | None = None,
+    labels_file: Path | None = None,
+    label_delay_ms: int | None = None,
 ) -> list[str]:
-    """Decide the first `limit` rows of `source` and return what to print. Raises LabError, ConfigError."""
+    """Decide the first `limit` rows of `source` and return what to print; labels are learned as `replay` learns them.
+
+    Raises LabError, ConfigError.
+    """
+    settings, labels = learning(settings, labels_column, labels_file, label_delay_ms)
     rows = FileSource(source, settings.mapping, partitions, text_columns(settings.mapping), limit)
-    fold, gallery = Fold(settings, settings.topics.transactions, partitions), Gallery(column, alerts)
+    fold = Fold(settings, settings.topics.transactions, partitions, labels, LABEL_INTERVAL_MS)
+    gallery = Gallery(column, alerts)
     rejects = RejectWindow(settings.input.rejects_window_rows, settings.input.rejects_max_share)
     with Display(rows.rows) as display:
         compile_kernels(fold.spec, display.preparing)

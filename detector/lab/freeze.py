@@ -21,7 +21,7 @@ from detector.core.batch import TransactionBatch
 from detector.core.compile import compile_kernels
 from detector.core.explain import explain
 from detector.core.labels import read_label_features
-from detector.core.operator import contributions, prepare, score, surprised
+from detector.core.operator import anomaly_contributions, contributions, prepare, score, surprised
 from detector.core.spec import Spec
 from detector.core.state import TaskState
 from detector.lab.chunks import Chunk, FileSource
@@ -57,7 +57,7 @@ class Frozen:
     @property
     def columns(self) -> NDArray[np.int64]:
         """Features that some member looks at, as columns of `features`."""
-        return self.state.plan.profiled
+        return self.state.plan.profiled[self.state.plan.watched]
 
     @property
     def names(self) -> list[str]:
@@ -79,7 +79,7 @@ class Frozen:
     def background(self) -> Floats:
         """Rows (k, len(columns)) that the models learned lately: their reservoir; NaN is missing."""
         held = min(len(self.state.sample), int(self.state.sampled[0]))
-        return self.state.sample[:held].astype(np.float64)
+        return self.state.sample[:held, self.state.plan.watched].astype(np.float64)
 
     def credits(self) -> Floats:
         """What each of `columns` adds, by each member alone and in the last line fused: (members + 1, len(columns)).
@@ -88,14 +88,10 @@ class Frozen:
         """
         nats = self.surprise(self.features[None])[:, 0]
         plan = self.state.plan
-        given = np.zeros((len(plan.members) + 1, len(plan.profiled)))
-        for position, (member, arrays) in enumerate(zip(plan.members, self.state.members, strict=True)):
-            own = np.zeros((1, len(plan.profiled)))
-            own[0, np.searchsorted(plan.profiled, member.columns)] = member.explain(arrays, self.features)[0]
-            worth = plan.weight[position] * nats[position] ** 2
-            given[position] = credit.fused(own, np.array([worth]))
-        given[-1] = contributions(self.state, self.features, nats)
-        return given
+        given, fused = anomaly_contributions(self.state, self.features, nats)
+        worth = plan.weight * nats * nats
+        alone = [credit.fused(one[None], worth[at : at + 1]) for at, one in enumerate(given)]
+        return np.stack([*alone, fused])[:, plan.watched]
 
 
 def find(settings: Settings, path: Path, row_id: str, partitions: int = 1) -> Frozen:
@@ -193,8 +189,7 @@ def _told(fold: Fold, state: TaskState, row: Floats, amount: float, decided: Dec
         score=decided.score[: len(plan.members), 0],
         reasons=(),
     )
-    evidence = explain(
-        fold.spec, plan.profiled, plan.sides, row, amount, state.reference, plan.edges, frozen.credits()[-1]
-    )
+    told = contributions(fold.spec, state, row, frozen.surprise(row[None])[:, 0])
+    evidence = explain(fold.spec, plan.tellable, row, amount, state.reference, plan.edges, told)
     reasons = decided.reasons.get(0) or [mask(one.text) for one in sentences(fold.spec, evidence, amount)]
     return replace(frozen, reasons=tuple(reasons))

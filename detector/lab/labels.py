@@ -19,12 +19,14 @@ from detector.codec.hashing import hash_columns
 from detector.core.labels import LabelBatch
 from detector.lab.errors import InputStopped, WrongUsage
 from detector.lab.role_names import FALSE_WORDS, TRUE_WORDS
+from detector.settings import Settings
 from schemas.files import payloads, text_columns
 from schemas.mapping import Mapping
 from schemas.members import Members, as_key, as_truth
 from schemas.times import rfc3339_ms
 
 UNKNOWN = -1
+LABEL_INTERVAL_MS = 900_000
 ID_COLUMN, TRUTH_COLUMN, TIME_COLUMN = "transaction_id", "is_fraud", "event_time"
 
 
@@ -201,3 +203,23 @@ class Schedule:
     def waiting(self) -> int:
         """Labels whose time has not come."""
         return sum(len(part) for parts in self._waiting.values() for part in parts)
+
+
+def learning(
+    settings: Settings, column: str | None, file: Path | None, delay_ms: int | None
+) -> tuple[Settings, Labels | None]:
+    """What the rows will be labelled by, None where nothing is to be learned; and settings that let labels be learned.
+
+    Raises WrongUsage where it is not said where labels come from.
+    """
+    if file is None and delay_ms is None:
+        return settings, None
+    if file is None and column is None:
+        raise WrongUsage("--label-delay: expected --labels or --labels-column beside it, found neither")
+    labels = settings.labels.model_copy(update={"enabled": True})
+    told = (
+        FileLabels(file, settings.mapping, column, delay_ms)
+        if file is not None
+        else ColumnLabels(column or "", delay_ms or 0)
+    )
+    return settings.model_copy(update={"labels": labels}), told

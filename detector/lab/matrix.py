@@ -23,8 +23,8 @@ from detector.core.spec import Decision, HalfSpaceTrees, Spec
 from detector.lab.arrivals import Arrivals, Batch
 from detector.lab.errors import InputStopped, NotConfigured
 from detector.lab.fold import REJECTED, DecidedRows, Fold, fault
-from detector.lab.labels import UNKNOWN, ColumnLabels, truth_of
-from detector.lab.replay import BATCH_ROWS, LABEL_INTERVAL_MS
+from detector.lab.labels import LABEL_INTERVAL_MS, UNKNOWN, ColumnLabels, truth_of
+from detector.lab.replay import BATCH_ROWS
 from detector.lab.roles import Roles
 from detector.lab.tables import Table
 from detector.settings import Settings

@@ -19,11 +19,11 @@ from detector.core.state import TaskState
 from detector.lab.arrivals import Arrivals, Batch
 from detector.lab.errors import InputStopped
 from detector.lab.fold import REJECTED, DecidedRows, Fold
-from detector.lab.labels import ColumnLabels
+from detector.lab.labels import LABEL_INTERVAL_MS, ColumnLabels
 from detector.lab.matrix import as_labels, card_key, cards_of, labelled
 from detector.lab.memory import give_back
 from detector.lab.meter import Meter
-from detector.lab.replay import BATCH_ROWS, LABEL_INTERVAL_MS
+from detector.lab.replay import BATCH_ROWS
 from detector.lab.roles import Roles
 from detector.lab.tables import Table
 from detector.settings import Settings

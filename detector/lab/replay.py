@@ -21,7 +21,7 @@ from detector.codec.decode import Reject
 from detector.core.compile import compile_kernels
 from detector.lab.errors import InputStopped, NotConfigured, WrongUsage
 from detector.lab.fold import DecidedRows, Fold, fault
-from detector.lab.labels import ColumnLabels, FileLabels, Labels
+from detector.lab.labels import LABEL_INTERVAL_MS, FileLabels, Labels, learning
 from detector.lab.output import Writer, opened
 from detector.lab.progress import Display
 from detector.lab.summary import Tally, Truths, label_lines, quality_lines
@@ -30,7 +30,6 @@ from schemas.files import FileError, payloads, row_count, text_columns
 from schemas.members import Members, as_truth
 
 BATCH_ROWS = 8_192
-LABEL_INTERVAL_MS = 900_000
 PARTITIONS_BATCHED = 8  # batches grow with the partitions up to here, so that each task gets rows enough for a step
 
 Batch = TypeVar("Batch")
@@ -63,9 +62,7 @@ def run(
     if output.exists() and output.samefile(source):
         raise WrongUsage(f"--output {output}: expected another file than the input")
     try:
-        labels = _labels(settings, labels_column, labels_file, label_delay_ms)
-        if labels is not None and not settings.labels.enabled:
-            settings = settings.model_copy(update={"labels": settings.labels.model_copy(update={"enabled": True})})
+        settings, labels = learning(settings, labels_column, labels_file, label_delay_ms)
         fold = Fold(settings, topic or settings.topics.transactions, partitions, labels, label_interval_ms)
         rows = row_count(source)
         batches = payloads(
@@ -81,17 +78,6 @@ def run(
     for line in lines:
         display.tell(line)
     return 0
-
-
-def _labels(settings: Settings, column: str | None, file: Path | None, delay_ms: int | None) -> Labels | None:
-    """What the rows will be labelled by; None where nothing is to be learned."""
-    if file is not None:
-        return FileLabels(file, settings.mapping, column, delay_ms)
-    if delay_ms is None:
-        return None
-    if column is None:
-        raise WrongUsage("--label-delay: expected --labels or --labels-column beside it, found neither")
-    return ColumnLabels(column, delay_ms)
 
 
 class _Replay:

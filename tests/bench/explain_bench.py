@@ -50,7 +50,7 @@ def chosen(spec: Spec, state: TaskState, row: np.ndarray, amount: float) -> tupl
     """The reasons, with contributions that put them in some order."""
     contribution = np.arange(float(len(state.plan.profiled)))
     plan = state.plan
-    return explain(spec, plan.profiled, plan.sides, row, amount, state.reference, plan.edges, contribution)
+    return explain(spec, plan.tellable, row, amount, state.reference, plan.edges, contribution)
 
 
 def median_us(part: Callable[[], object], times: int) -> float:

@@ -195,10 +195,10 @@ EXACT = [
     (
         "terminal.fraud_rate.30d",
         0.25,
-        {"typical_low": 0.001, "typical_high": 0.002},
+        {"typical_low": 0.001, "typical_high": 0.002, "rows": 3},
         (
-            "25 % of this terminal's transactions labelled in the 30 days before are fraud, higher than 99.920 % of "
-            "earlier transactions (usually 0.001 to 0.002)"
+            "by the labels of the 30 days before (3 frauds), an estimated 25 % of this terminal's transactions are "
+            "fraud, higher than 99.920 % of earlier transactions (usually 0.1 % to 0.2 %)"
         ),
     ),
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detector.codec.snapshot import restore, snapshot
-from detector.core import boosted
+from detector.core import boosted, head
 from detector.core.labels import learn_labels
 from detector.core.operator import step
 from detector.core.spec import Labels, Spec, SpecError
@@ -109,3 +109,16 @@ def test_xgboost_trees_score_as_xgboost_does() -> None:
     apart = margin - expected
     np.testing.assert_allclose(apart, apart[0], atol=1e-5)  # but for the intercept, which changes no order
     assert np.corrcoef(margin, is_fraud)[0, 1] > 0.5
+
+
+def test_credits_add_up_to_what_both_heads_say_less_what_is_usual() -> None:
+    state, _ = fold(WITH_TREES, new_state(WITH_TREES), 0, ROWS, 50)
+    own = state.labels
+    assert own is not None
+    assert own.boosted.weight > 0.0
+    inputs = own.pending.inputs[: head.USUAL_ROWS]
+    found = [head.credits(own.head, own.boosted, inputs[row : row + 1]) for row in range(len(inputs))]
+    said = head.logits(own.head, own.boosted, inputs)
+    np.testing.assert_allclose([given.sum() + base for given, base in found], said, rtol=1e-9)
+    assert len({base for _, base in found}) == 1
+    assert min(said) < found[0][1] < max(said)

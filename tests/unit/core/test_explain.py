@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.core import credit, profile
-from detector.core.explain import explain, sides_of
+from detector.core.explain import explain, tellable
 from tests.bench import explain_bench
 from tests.streams import EVERYTHING, features_of
 
@@ -22,9 +22,8 @@ def chosen(values: list[float], contribution: list[float], names: tuple[str, ...
     table = profile.cumulated(counts)
     spec = type(EVERYTHING)((), (), (), features, EVERYTHING.members, EVERYTHING.decision)
     columns = np.arange(len(names))
-    sides = sides_of(features, columns)
     row = np.array(values)
-    found = explain(spec, columns, sides, row, 1.0, table, profile.bin_edges(), np.array(contribution))
+    found = explain(spec, tellable(features, columns), row, 1.0, table, profile.bin_edges(), np.array(contribution))
     return [names[item.feature] for item in found]
 
 

@@ -245,3 +245,25 @@ def test_the_head_learns_what_labels_tell_and_weighs_by_frauds() -> None:
 
 def replace_labels(**changes: float) -> Spec:
     return replace(SPEC, labels=Labels(**changes))
+
+
+@pytest.mark.skipif(WITHOUT_JIT, reason="too slow without the JIT")
+def test_an_alert_that_the_head_calls_for_says_so() -> None:
+    spec = replace(SPEC, decision=Decision(None, alert_risk_min=900.0), labels=Labels(pending_rows_max=1_024))
+    random = np.random.RandomState(0)
+    reasons: dict[int, tuple[str, ...]] = {}
+    state = new_state(spec)
+    for first in range(0, 2_000, 50):
+        number = np.arange(first, first + 50)
+        time_ms, card = START_MS + HOUR // 10 * number, number % 40 + 1
+        batch = rows(time_ms.tolist(), card.tolist(), first + 1, np.exp(random.normal(3.0, 0.5, 50)).tolist())
+        decided = step(spec, state, batch)
+        if first >= 1_000:
+            reasons |= {
+                int(card[row]): tuple(NAMES[one.feature] for one in told) for row, told in decided.reasons.items()
+            }
+        told = [(int(one) + 1, bool(one % 40 == 6), int(time_ms[-1])) for one in number]
+        learn_labels(spec, state, labels(told))
+    assert reasons[7][0].startswith("card.fraud_")  # its amounts are like all others
+    assert len(reasons[7]) <= 2  # of many ways to say it two
+    assert all(not name.startswith("card.fraud_") for card, told in reasons.items() if card != 7 for name in told)

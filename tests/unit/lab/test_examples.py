@@ -15,6 +15,7 @@ from detector.cli import cli
 from detector.lab import examples
 from detector.lab.errors import InputStopped, NotConfigured
 from detector.lab.fold import Fold
+from detector.lab.labels import LABEL_INTERVAL_MS, learning
 from detector.settings import load
 from tests.unit.lab.test_replay import CONFIG, transaction
 
@@ -136,3 +137,20 @@ def test_a_file_of_another_dialect_is_read_as_explore_reads_it(config: Path, tmp
 
 def comma(row: dict[str, Any]) -> dict[str, Any]:
     return {name: str(value).replace(".", ",") if isinstance(value, float) else value for name, value in row.items()}
+
+
+def test_labels_are_learned_as_a_replay_learns_them(config: Path, source: Path) -> None:
+    command = [
+        *("lab", "explain", str(source), "--config", str(config), "--by", "fraud"),
+        *("--labels-column", "fraud", "--label-delay", "1m"),
+    ]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.output
+    settings, labels = learning(load(config, {}), "fraud", None, 60_000)
+    decided = Fold(settings, "pay", 1, labels, LABEL_INTERVAL_MS).decide(source.read_bytes().split(b"\n"))
+    assert f"## fraud = 0: {sum(not transaction(row)['fraud'] for row in decided.reasons)} alerts" in done.output
+    without = CliRunner().invoke(cli, command[:-4])
+    assert without.output != done.output
+    refused = CliRunner().invoke(cli, [*command[:-4], "--label-delay", "1h"])
+    assert "expected --labels or --labels-column beside it" in str(refused.exception)
+    assert CliRunner().invoke(cli, [*command, "--row", "t1"]).exit_code == 2
