@@ -29,6 +29,7 @@ from detector.kafka.dead_letters import DeadLetters, RejectWindow
 from detector.kafka.engine import Engine
 from detector.kafka.errors import Rewind
 from detector.kafka.labels import CUTS_MAX, LabelFold
+from detector.kafka.markers import Markers
 from detector.kafka.outbox import Outbox
 from detector.kafka.patience import Patience
 from detector.kafka.reader import readable
@@ -89,7 +90,7 @@ class Loop:
         self._rows_max = settings.kafka.commit_rows_max
         self._interval_s = settings.kafka.commit_interval_ms / 1e3
         self._snapshot_s, self._snapshot_rows = settings.snapshots.interval_s, settings.snapshots.interval_rows
-        self._rejects = RejectWindow(settings)
+        self._rejects, self._markers = RejectWindow(settings), Markers(restorer.end_of_records)
         self._assignment = Assignment(settings.topics.transactions, self)
         self._tally = Tally()
         self._behind = False
@@ -128,9 +129,11 @@ class Loop:
         except Rewind as rewind:
             self._rewind(rewind)
         self._restore()
+        self._markers.advance()
         feed = self._labels.feed if self._labels is not None else None
         if self._watch.tick(self._assignment, self._consumer, self._engine, feed):
             self._start_snapshots()
+            self._markers.begin(self._assignment.running(), self._end)
 
     def _learn(self) -> None:
         """Fold in the labels that are due. Raises Rewind."""

@@ -82,6 +82,20 @@ class Restorer:
             seconds=round(time.monotonic() - task.restoring_since_s, 2),
         )
 
+    def end_of_records(self, task: Task) -> Generator[None, None, int]:
+        """Offset up to which no record follows what `task` has read; where it stands, if one does. Raises HistoryLost.
+
+        Markers, and records of aborted transactions, take offsets too.
+        """
+        source, start = TopicPartition(self._ledger.topic, task.partition), task.next_offset
+        stop = yield from self._offset(source, _LATEST, IsolationLevel.READ_COMMITTED)
+        with closing(self._reader.read(source.topic, source.partition, start, stop)) as slices:
+            for messages in slices:
+                if messages:
+                    return start
+                yield
+        return max(start, stop)
+
     def _settled(self, partition: int) -> Generator[None, None, Settled]:
         """[1] the group's stable offset; [2] the journal's end, open transactions included; [3] wait until all before
         it is decided; [4] the newest record. In this order a record that belongs to [1] cannot be missed.

@@ -133,6 +133,11 @@ class Task:
         """Whether anything was folded in since the newest snapshot was taken."""
         return bool(self.rows_since_snapshot or (self.labels is not None and self.labels.cuts))
 
+    def skip(self, offset: int) -> None:
+        """There is no record below `offset` that was not folded in; to be committed, and noted by the next snapshot."""
+        self.rows_since_snapshot += offset - self.next_offset
+        self.next_offset, self.touched = offset, True
+
     def committed(self) -> None:
         """All that it did since the last commit is settled."""
         self.committed_offset = self.next_offset

@@ -58,15 +58,6 @@ def create_topics(
     wait_for(led, 30, f"leaders of {sorted(names_wanted)}")
 
 
-def remake_topic(bootstrap_servers: str, name: str) -> None:
-    """Delete a topic, and make one of the same name with one partition."""
-    client = admin(bootstrap_servers)
-    (future,) = client.delete_topics([name], operation_timeout=30).values()
-    future.result()
-    wait_for(lambda: name not in client.list_topics(timeout=10).topics, 30, f"{name} deleted")
-    create_topics(bootstrap_servers, [name])
-
-
 @contextmanager
 def writing(bootstrap_servers: str, write: Callable[[Producer, int], None], per_s: int) -> Iterator[None]:
     """`write(client, value)` for 0, 1, 2, … until the block is left, so many a second; then all are acknowledged."""
