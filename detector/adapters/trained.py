@@ -104,6 +104,11 @@ def _published(card: Card, raw: NDArray[np.float64]) -> NDArray[np.float64]:
     return probability
 
 
+def _typical(card: Card) -> NDArray[np.float64]:
+    """The median of each of its features (m,), NaN where it was missing for the most part."""
+    return np.array([np.nan if value is None else value for value in card.typical])
+
+
 class TrainedMember(Turning):
     """The member: it scores from the first row on, and never learns."""
 
@@ -113,7 +118,7 @@ class TrainedMember(Turning):
         self.columns = columns
         self._card = card
         self._ask = ask
-        self._usual = np.array([np.nan if value is None else value for value in card.typical])
+        self._usual = _typical(card)
 
     def new_arrays(self) -> Arrays:
         """The state before the first row: when it turns."""
@@ -163,6 +168,7 @@ class TrainedHead:
         self.level = card.level
         self._card = card
         self._ask = ask
+        self._usual = _typical(card)
 
     def score(self, features: NDArray[np.float64], probability: NDArray[np.float64]) -> None:
         """Of fraud, for rows (n, f) into `probability` (n,)."""
@@ -171,3 +177,11 @@ class TrainedHead:
     def logit(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log-odds (n,), none surer than the frauds that it was trained on allow."""
         return smoothed_logit(probability, float(self._card.frauds))
+
+    def explain(self, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Leave one out, of log-odds: how they fall where a feature takes its median of the training rows."""
+
+        def logits(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return self.logit(_published(self._card, self._ask(values)))
+
+        return left_out(logits, row[self.columns], self._usual)

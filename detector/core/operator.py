@@ -205,25 +205,23 @@ def decide(
 def contributions(
     spec: Spec, state: TaskState, row: NDArray[np.float64], nats: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What each profiled feature of one row (f,) adds to its score by members and head; `nats` (members,).
+    """What each profiled feature of one row (f,) adds to its blended score, in bits; `nats` (members,).
 
-    In bits of the blended score where a head has learned; what it owes to a member, or to the anomaly, goes to the
-    features that these owe theirs to. Else as `anomaly_contributions`. Trained heads tell nothing. Minus infinity where
-    no member looks, and the head sees next to nothing.
+    What the head owes to a member, or to the anomaly, goes to the features that these owe theirs to. Minus infinity
+    where no member looks, and the heads see next to nothing.
     """
+    plan, fused = state.plan, fusion.fuse(nats[:, None], state.plan.weight)
     by_member, anomaly = anomaly_contributions(state, row, nats)
-    if spec.labels is None or state.labels is None:
-        return anomaly
-    fused = fusion.fuse(nats[:, None], state.plan.weight)
-    given, share = head_credits(spec.labels, state.labels, head_inputs(row[None, :], nats[:, None], fused))
-    members = len(by_member)
-    of_features, of_members, of_anomaly = given[: -members - 1], given[-members - 1 : -1], given[-1]
-    bits = (1.0 - share) * head.bits_of(fused)[0] + of_anomaly
-    added: NDArray[np.float64] = of_features[state.plan.profiled] + bits * credit.part_of(anomaly)
-    for one, own in zip(by_member, of_members.tolist(), strict=True):
-        added += own * credit.part_of(one)
-    added = added if share > 0.0 else anomaly
-    told = state.plan.watched | (credit.part_of(added) >= TOLD_PART_MIN)
+    added = head.bits_of(fused)[0] * credit.part_of(anomaly)
+    if spec.labels is not None and state.labels is not None:
+        given, share = head_credits(spec.labels, state.labels, head_inputs(row[None, :], nats[:, None], fused))
+        members = len(by_member)
+        added = (1.0 - share) * added + given[: -members - 1][plan.profiled] + given[-1] * credit.part_of(anomaly)
+        for one, own in zip(by_member, given[-members - 1 : -1].tolist(), strict=True):
+            added += own * credit.part_of(one)
+    if spec.heads is not None:
+        added = trained.credited(spec.heads, plan.heads, state.labels, row, plan.profiled, added)
+    told = plan.watched | (credit.part_of(added) >= TOLD_PART_MIN)
     return np.where(told, added, -np.inf)
 
 

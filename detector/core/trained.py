@@ -41,8 +41,17 @@ class Head(Protocol):
         """Of fraud, for rows (n, f) into `probability` (n,), 0 to 1; NaN is a missing value."""
         ...
 
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """The features (m,) that it looks at, none twice."""
+        ...
+
     def logit(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log-odds (n,) of probabilities (n,), none beyond what its training tells."""
+        ...
+
+    def explain(self, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """What each of `columns` adds to the log-odds of one row (f,), and the base that they add to (m,)."""
         ...
 
 
@@ -78,6 +87,28 @@ def blend(
         frauds += one.frauds
     blended: NDArray[np.float64] = 1.0 - np.exp2(-np.minimum(bits / frauds, head.BITS_MAX))
     return blended
+
+
+def credited(
+    declared: Heads,
+    heads: tuple[Head, ...],
+    labels: LabelState | None,
+    row: NDArray[np.float64],
+    profiled: NDArray[np.int64],
+    bits: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """What each of the features `profiled` (m,) adds to the blended bits of one row (f,); `bits` (m,) without the heads.
+
+    As `blend` weighs them; what a head owes to other features is not told.
+    """
+    frauds = declared.frauds_until_half + frauds_learned(labels)
+    total = frauds * bits
+    for one in heads:
+        place = np.searchsorted(profiled, one.columns)
+        known = np.isin(one.columns, profiled)
+        total[place[known]] += one.frauds * one.explain(row)[0][known] / np.log(2.0)
+        frauds += one.frauds
+    return total / frauds
 
 
 def evidence(logit: NDArray[np.float64], level: float) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from detector.core.head import bits_of
 from detector.core.operator import step
 from detector.core.spec import Heads, Labels, Spec
 from detector.core.state import new_state
-from detector.core.trained import blend, build_heads
+from detector.core.trained import blend, build_heads, credited
 from detector.settings import ConfigError, Settings, load
 from detector.settings.text import show
 from tests.labelled import Turn, labelled_stream, play
@@ -173,6 +173,24 @@ def test_a_head_needs_no_label_and_counts_by_the_frauds_it_was_trained_on(folder
     hushed = blend(silent, build_heads(replace(spec, heads=silent)), None, probability, anomaly)
     assert hushed == pytest.approx(anomaly, abs=1e-4)
     assert len(set(score_bins(heard).tolist())) == 4
+
+
+@pytest.mark.parametrize("name", ["xgboost", "logistic regression"])
+def test_what_a_head_adds_goes_to_its_features(name: str, folder: Path) -> None:
+    model = declared(folder / name, name)
+    spec = spec_with(model)
+    assert spec.heads is not None
+    (head,) = build_heads(spec)
+    values, _ = learned()
+    logit, weight = np.empty(20), model.frauds / (model.frauds + 10.0)
+    head.score(values[:20], logit)
+    for row, said in zip(values[:20], head.logit(logit).tolist(), strict=True):
+        given, base = head.explain(row)
+        assert base + given.sum() == pytest.approx(said, abs=1e-9)
+        everything = credited(spec.heads, (head,), None, row, np.arange(values.shape[1]), np.zeros(values.shape[1]))
+        assert everything[head.columns] == pytest.approx(weight * given / np.log(2.0))
+        some = credited(spec.heads, (head,), None, row, np.array([1]), np.zeros(1))
+        assert some.tolist() == everything[[1]].tolist()
 
 
 def test_a_head_may_change_live_a_member_may_not(folder: Path) -> None:
