@@ -97,7 +97,7 @@ def credited(
     profiled: NDArray[np.int64],
     bits: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """What each of the features `profiled` (m,) adds to the blended bits of one row (f,); `bits` (m,) without the heads.
+    """What each of the features `profiled` (m,) adds to the blended bits of a row (f,); `bits` (m,) without the heads.
 
     As `blend` weighs them; what a head owes to other features is not told.
     """
