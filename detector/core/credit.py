@@ -26,11 +26,21 @@ def scaled_to(credit: NDArray[np.float64], gain: float) -> NDArray[np.float64]:
 
 def shared_out(credit: NDArray[np.float64], gain: float) -> NDArray[np.float64]:
     """As `scaled_to`, for credits that must sum to `gain` whatever happens: equal parts where they have no sum."""
-    total = credit.sum()
-    if abs(total) <= 1e-9 * np.abs(credit).sum():
-        return np.full(len(credit), gain / len(credit))
-    shared: NDArray[np.float64] = credit * (gain / total)
+    shared = np.empty(len(credit))
+    share_kernel(credit, gain, shared)
     return shared
+
+
+@kernel
+def share_kernel(credit, gain, shared):
+    """The same into `shared` (m,)."""
+    total, size = 0.0, 0.0
+    for m in range(len(credit)):
+        total += credit[m]
+        size += abs(credit[m])
+    even = abs(total) <= 1e-9 * size
+    for m in range(len(credit)):
+        shared[m] = gain / len(credit) if even else credit[m] * (gain / total)
 
 
 def part_of(credit: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -45,11 +55,22 @@ def fused(credits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDArra
     `surprise` (members,): that amount, weight included. A member that finds the row no odder than usual has nothing to
     give.
     """
-    size = np.abs(credits).sum(axis=1)
-    gain = credits.sum(axis=1)
-    share = np.where((gain > 0.0) & (surprise > 0.0), surprise / np.maximum(size, 1e-300), 0.0)
-    given: NDArray[np.float64] = share @ credits
+    given = np.zeros(credits.shape[1])
+    fuse_kernel(credits, surprise, given)
     return given
+
+
+@kernel
+def fuse_kernel(credits, surprise, given):
+    """The same, added to `given` (f,)."""
+    for member in range(len(credits)):
+        gain, size = 0.0, 0.0
+        for f in range(len(given)):
+            gain += credits[member, f]
+            size += abs(credits[member, f])
+        if gain > 0.0 and surprise[member] > 0.0:
+            for f in range(len(given)):
+                given[f] += surprise[member] / size * credits[member, f]
 
 
 @allocating

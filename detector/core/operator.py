@@ -208,10 +208,12 @@ def contributions(
     """What each profiled feature of one row (f,) adds to its blended score, in bits; `nats` (members,).
 
     What the head owes to a member, or to the anomaly, goes to the features that these owe theirs to. Minus infinity
-    where no member looks, and the heads see next to nothing.
+    where no member looks, and the heads see next to nothing. Without heads as `anomaly_contributions`.
     """
-    plan, fused = state.plan, fusion.fuse(nats[:, None], state.plan.weight)
     by_member, anomaly = anomaly_contributions(state, row, nats)
+    if spec.labels is None and spec.heads is None:
+        return anomaly
+    plan, fused = state.plan, fusion.fuse(nats[:, None], state.plan.weight)
     added = head.bits_of(fused)[0] * credit.part_of(anomaly)
     if spec.labels is not None and state.labels is not None:
         given, share = head_credits(spec.labels, state.labels, head_inputs(row[None, :], nats[:, None], fused))
@@ -230,8 +232,9 @@ def anomaly_contributions(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What each profiled feature of one row (f,) adds to each member's score (members, profiled), and to all fused."""
     given = np.zeros((len(state.members), len(state.plan.profiled)))
-    for position, (member, arrays) in enumerate(zip(state.plan.members, state.members, strict=True)):
-        given[position, np.searchsorted(state.plan.profiled, member.columns)] = member.explain(arrays, row)[0]
+    members = zip(state.plan.members, state.plan.places, state.members, strict=True)
+    for position, (member, place, arrays) in enumerate(members):
+        given[position, place] = member.explain(arrays, row)[0]
     return given, credit.fused(given, state.plan.weight * nats * nats)
 
 

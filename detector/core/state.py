@@ -51,6 +51,7 @@ class Plan:
     entities: tuple[EntityPlan, ...]
     members: tuple[Member, ...]
     profiled: NDArray[np.int64]  # feature columns that a member or the head looks at: these have a profile
+    places: tuple[NDArray[np.int64], ...]  # of each member's columns among these
     watched: NDArray[np.bool_]  # (profiled,) those that a member looks at: their drift is told
     tellable: Tellable  # the same columns, as reasons
     weight: NDArray[np.float64]  # of each member in the fusion
@@ -95,11 +96,12 @@ class TaskState:
 def compile_plan(spec: Spec) -> Plan:
     """What `spec` says, as arrays that the kernels read."""
     members, profiled = build_members(spec)
-    watched = np.isin(profiled, np.concatenate([member.columns for member in members]))
+    places = tuple(np.searchsorted(profiled, member.columns) for member in members)
+    watched = np.isin(np.arange(len(profiled)), np.concatenate(places))
     entities = tuple(plan_entity(spec, entity) for entity in spec.entities)
     weight = np.array([member.weight for member in spec.members], np.float64)
     reasons = tellable(spec.features, profiled)
-    return Plan(spec, entities, members, profiled, watched, reasons, weight, build_heads(spec))
+    return Plan(spec, entities, members, profiled, places, watched, reasons, weight, build_heads(spec))
 
 
 def new_state(spec: Spec, partition: int = 0) -> TaskState:
