@@ -6,14 +6,14 @@ restore under this guarantee believes the journal, so a crash at any point repea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from detector.codec.encode import OutMessage
 from detector.kafka.errors import OutOfPatience, Rewind
-from detector.kafka.outbox import Ledger, send_chunks
+from detector.kafka.outbox import Ledger, Report, Reports, send_chunks
 from detector.kafka.patience import Patience
 from detector.kafka.tasks import Task
 from detector.kafka.transaction import enqueue, flush_some
@@ -27,7 +27,7 @@ class AtLeastOnce:
     def __init__(self, config: dict[str, Any], ledger: Ledger, patience: Patience) -> None:
         self._config, self._ledger, self._patience = config, ledger, patience
         self._producer: Producer | None = None
-        self._failed: KafkaError | None = None
+        self._reports = Reports()
 
     @property
     def snapshots_topic(self) -> str:
@@ -37,19 +37,19 @@ class AtLeastOnce:
     def open(self) -> None:
         """Make a producer; no-op where there is one."""
         if self._producer is None:
-            self._producer, self._failed = Producer(self._config), None
+            self._producer, self._reports = Producer(self._config), Reports()
 
-    def produce(self, topic: str, message: OutMessage, partition: int = -1, on_delivery: Any = None) -> None:
-        """Queue `message`. Raises Rewind."""
-
-        def delivered(error: KafkaError | None, sent: Message) -> None:
-            if error is not None:
-                self._failed = error
-            if on_delivery is not None:
-                on_delivery(error, sent)
-
+    def produce(
+        self,
+        topic: str,
+        message: OutMessage,
+        partition: int = -1,
+        on_delivery: Report | None = None,
+        too_large: Callable[[Message], None] | None = None,
+    ) -> None:
+        """Queue `message`. Raises Rewind, ConfigurationRefused."""
         try:
-            enqueue(self._live(), topic, message, partition, delivered)
+            enqueue(self._live(), topic, message, partition, self._reports.of(on_delivery, too_large))
         except KafkaException as error:
             raise self._give_up(error) from error
 
@@ -79,8 +79,8 @@ class AtLeastOnce:
             self._patience.insist("deliver", lambda: flush_some(self._live()))
         except (KafkaException, OutOfPatience) as error:
             raise self._give_up(error) from error
-        if self._failed is not None:
-            raise self._give_up(KafkaException(self._failed))
+        if self._reports.failed is not None:
+            raise self._give_up(KafkaException(self._reports.failed))
 
     def close(self) -> None:
         """Let the producer go; what is still queued is given up."""
@@ -90,6 +90,7 @@ class AtLeastOnce:
 
     def _give_up(self, error: KafkaException | OutOfPatience) -> Rewind:
         self.close()
+        self._reports.refuse()
         return Rewind("fatal", str(error))
 
     def _live(self) -> Producer:

@@ -7,11 +7,11 @@ says so; it is still in the input, at the offset that the headers name.
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import structlog
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import Message
 
 from detector.codec.decode import Reject
 from detector.codec.encode import Encoder, OutMessage
@@ -51,11 +51,10 @@ class DeadLetters:
             letter = without_value(letter, self.bytes_max)
         return Output(self.topic, letter)
 
-    def delivered(self, error: KafkaError | None, message: Any) -> None:
-        """Delivery report: learns the limit where the topic's settings could not be read."""
-        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            self.bytes_max = max(1_024, min(self.bytes_max, len(message.value() or b"")) - 1)
-            log.warning("dead-letter topic accepts less than expected", topic=self.topic, bytes_max=self.bytes_max)
+    def too_large(self, message: Message) -> None:
+        """One that the topic refused: learns the limit where the topic's settings could not be read."""
+        self.bytes_max = max(1_024, min(self.bytes_max, len(message.value() or b"")) - 1)
+        log.warning("dead-letter topic accepts less than expected", topic=self.topic, bytes_max=self.bytes_max)
 
 
 def size(message: OutMessage) -> int:

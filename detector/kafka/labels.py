@@ -194,6 +194,6 @@ class LabelFold:
             history.cut(task.next_offset, int(records.offset[-1]) + 1)
             for reject in decoded.rejects:
                 letter = self._letters.of(records, reject)
-                self._outbox.produce(letter.topic, letter.message, on_delivery=self._letters.delivered)
+                self._outbox.produce(letter.topic, letter.message, too_large=self._letters.too_large)
             found.append((tally, decoded.rejects))
         return found

@@ -207,7 +207,7 @@ class Loop:
             self._outbox.produce(output.topic, output.message)
         for reject in decoded.rejects:
             letter = self._letters.of(records, reject)
-            self._outbox.produce(letter.topic, letter.message, on_delivery=self._letters.delivered)
+            self._outbox.produce(letter.topic, letter.message, too_large=self._letters.too_large)
         task.rows_since_snapshot += len(records)
         self._tally.add(records, decoded, decisions)
         self._tally.processing_s.append(time.monotonic() - batch.taken_s)

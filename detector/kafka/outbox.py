@@ -6,16 +6,19 @@ restore would not find.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError, Message
 
 from detector.codec.encode import OutMessage
 from detector.kafka import journal
-from detector.kafka.errors import Rewind
+from detector.kafka.errors import ConfigurationRefused, Rewind
 from detector.kafka.tasks import Task
+from schemas.topics import MESSAGE_BYTES_MAX
+
+Report = Callable[[KafkaError | None, Message], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,40 @@ class Ledger:
         return self.journal_topic, message, task.partition
 
 
+@dataclass(slots=True)
+class Reports:
+    """Delivery reports of one producer. `failed`: why something was not delivered; `refusing`: a topic that never will
+    take what it is sent.
+    """
+
+    failed: KafkaError | None = None
+    refusing: str = ""
+
+    def of(self, on_delivery: Report | None, too_large: Callable[[Message], None] | None) -> Report:
+        """The report of one message. `too_large` learns that its topic takes none of its size, for next time."""
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self.failed = error
+                if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and too_large is not None:
+                    too_large(message)
+                elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    self.refusing = message.topic() or ""
+            if on_delivery is not None:
+                on_delivery(error, message)
+
+        return delivered
+
+    def refuse(self) -> None:
+        """Raises ConfigurationRefused where trying again would go on for ever."""
+        if self.refusing:
+            raise ConfigurationRefused(
+                f"expected topic {self.refusing} to take what is written to it, found that it refuses it as too large: "
+                f"raise its max.message.bytes, to {MESSAGE_BYTES_MAX} as `detector topics create` has it. Nothing is "
+                "lost: what was not committed is decided again at the next start"
+            )
+
+
 class Outbox(Protocol):
     """One producer, and one way to commit."""
 
@@ -76,8 +113,15 @@ class Outbox(Protocol):
         """Make the producer usable; no-op where it is."""
         ...
 
-    def produce(self, topic: str, message: OutMessage, partition: int = -1, on_delivery: Any = None) -> None:
-        """Queue a message for the next commit."""
+    def produce(
+        self,
+        topic: str,
+        message: OutMessage,
+        partition: int = -1,
+        on_delivery: Report | None = None,
+        too_large: Callable[[Message], None] | None = None,
+    ) -> None:
+        """Queue a message for the next commit; see `Reports.of`."""
         ...
 
     def commit(self, tasks: Sequence[Task], consumer: Consumer) -> None:

@@ -27,12 +27,12 @@ from functools import partial
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from detector.codec.encode import OutMessage
 from detector.kafka.bounded import within
 from detector.kafka.errors import ConfigurationRefused, OutOfPatience, Rewind
-from detector.kafka.outbox import Ledger, send_chunks
+from detector.kafka.outbox import Ledger, Report, Reports, send_chunks
 from detector.kafka.patience import Patience
 from detector.kafka.tasks import Task
 
@@ -57,6 +57,7 @@ class ExactlyOnce:
         self._config, self._ledger, self._patience = config, ledger, patience
         self._producer: Producer | None = None
         self._open = False
+        self._reports = Reports()
         self._fenced_s: deque[float] = deque(maxlen=FENCED_MAX)
 
     @property
@@ -80,14 +81,21 @@ class ExactlyOnce:
             else:
                 self._producer = producer
 
-    def produce(self, topic: str, message: OutMessage, partition: int = -1, on_delivery: Any = None) -> None:
-        """Queue `message` in the open transaction, opening one if need be. Raises Rewind."""
+    def produce(
+        self,
+        topic: str,
+        message: OutMessage,
+        partition: int = -1,
+        on_delivery: Report | None = None,
+        too_large: Callable[[Message], None] | None = None,
+    ) -> None:
+        """Queue `message` in the open transaction, opening one if need be. Raises Rewind, ConfigurationRefused."""
         try:
             producer = self._live()
             if not self._open:
                 producer.begin_transaction()
                 self._open = True
-            enqueue(producer, topic, message, partition, on_delivery)
+            enqueue(producer, topic, message, partition, self._reports.of(on_delivery, too_large))
         except KafkaException as error:
             raise self._remedy(error) from error
 
@@ -140,10 +148,12 @@ class ExactlyOnce:
                 why = worse.args[0]
             else:
                 self._open = False
+                self._reports.refuse()
                 return Rewind("aborted", _text(why))
         if isinstance(why, KafkaError):
             self._refuse(why)
         self._discard()
+        self._reports.refuse()
         return Rewind("fatal", _text(why))
 
     def _refuse(self, error: KafkaError) -> None:
@@ -175,7 +185,7 @@ class ExactlyOnce:
             producer.purge(in_queue=True, in_flight=True, blocking=False)
 
 
-def enqueue(producer: Producer, topic: str, message: OutMessage, partition: int, on_delivery: Any) -> None:
+def enqueue(producer: Producer, topic: str, message: OutMessage, partition: int, on_delivery: Report) -> None:
     """`produce`, waiting while the client's queue is full, or while it has yet to hear of a topic's new partitions.
 
     The latter is no fault of the transaction's, and throwing a producer away in the middle of its requests can end the

@@ -169,3 +169,18 @@ def test_the_journal_speaks_of_every_commit(kafka: str, topic_names: dict[str, s
         assert {record["task"] for record in records} == {partition}
         assert not any({"labels_origin", "cuts", "merged"} & record.keys() for record in records), "no labels are read"
     assert topic_names["labels"] not in support.admin(kafka).list_topics(timeout=10).topics
+
+
+def test_an_alerts_topic_that_takes_no_alert_ends_with_78(kafka: str, topic_names: dict[str, str]) -> None:
+    """Rather than abort and restore for ever; once the topic takes them, nothing is missing and nothing twice."""
+    support.create_topics(kafka, [topic_names["transactions"], topic_names["alerts"]], 1)
+    support.alter_topic(kafka, topic_names["alerts"], {"max.message.bytes": "100"})
+    support.produce(kafka, topic_names["transactions"], numbers(50))
+    with Detector(kafka, topic_names) as detector:
+        assert detector.ends() == 78
+        assert "max.message.bytes" in detector.log
+    support.alter_topic(kafka, topic_names["alerts"], {"max.message.bytes": "1048588"})
+    with Detector(kafka, topic_names) as detector:
+        wait_settled(kafka, topic_names)
+        assert detector.stop() == 0
+    assert_alerts(kafka, topic_names)
