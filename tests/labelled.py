@@ -10,9 +10,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from detector.core.batch import TransactionBatch
+from detector.core.defaults import default_label_features
 from detector.core.labels import LabelBatch, LabelTally, learn_labels
 from detector.core.operator import step
-from detector.core.spec import Labels, Spec, default_label_features
+from detector.core.spec import Labels, Spec
 from detector.core.state import TaskState
 from tests.streams import CARD_ONLY, ENTITIES, EVERYTHING, HOUR, features_of, lines, stream
 

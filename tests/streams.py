@@ -17,6 +17,7 @@ from numba import config
 
 from detector.codec.snapshot import restore, snapshot
 from detector.core.batch import DecisionBatch, TransactionBatch
+from detector.core.defaults import default_features
 from detector.core.operator import step
 from detector.core.spec import (
     Decision,
@@ -25,7 +26,6 @@ from detector.core.spec import (
     IsolationForest,
     ProjectionHistograms,
     Spec,
-    default_features,
     parse_feature,
 )
 from detector.core.state import TaskState, new_state

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.batch import ReasonEvidence
+from detector.core.defaults import OWNERS
 from detector.core.jit import allocating
 from detector.core.profile import ABOVE, BELOW, EITHER, SAME, as_bits, quantile_kernel, rarity_kernel
-from detector.core.spec import LABEL_KINDS, OWNERS, Feature, FeatureKind, Spec
+from detector.core.spec import LABEL_KINDS, Feature, FeatureKind, Spec
 
 REASONS_MAX = 4
 RARITY_MAX = 0.05

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.defaults import default_model_features
 from detector.core.half_space_trees import HalfSpaceForest
 from detector.core.isolation_forest import RollingForest
 from detector.core.projections import ProjectionForest
@@ -21,7 +22,6 @@ from detector.core.spec import (
     MemberSpec,
     ProjectionHistograms,
     Spec,
-    default_model_features,
 )
 
 Arrays = dict[str, NDArray[Any]]

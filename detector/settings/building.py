@@ -13,6 +13,7 @@ from detector.adapters.plugin import Plugin, PluginError, declare
 from detector.adapters.trained import Trained
 from detector.adapters.trained_file import TrainedError
 from detector.codec.shape import KEY_ROLE_FIELDS
+from detector.core.defaults import default_features, default_label_features
 from detector.core.spec import (
     KEY_ROLES,
     LABEL_KINDS,
@@ -27,8 +28,6 @@ from detector.core.spec import (
     MemberSpec,
     ProjectionHistograms,
     Spec,
-    default_features,
-    default_label_features,
     parse_duration_ms,
     parse_feature,
 )

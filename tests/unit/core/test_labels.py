@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from detector.core import head
 from detector.core.batch import TransactionBatch
 from detector.core.confirmed import PRIOR_LABELS
+from detector.core.defaults import default_model_features
 from detector.core.labels import LabelBatch, LabelTally, label_gauges, learn_labels
 from detector.core.operator import step
-from detector.core.spec import Decision, Entity, HalfSpaceTrees, Labels, Spec, default_model_features, parse_feature
+from detector.core.spec import Decision, Entity, HalfSpaceTrees, Labels, Spec, parse_feature
 from detector.core.state import TaskState, gauges, new_state
 from tests.streams import DAY, HOUR, START_MS, WITHOUT_JIT, examples, features_of
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from detector.core.defaults import default_features, default_model_features
 from detector.core.spec import (
     Decision,
     Entity,
@@ -13,8 +14,6 @@ from detector.core.spec import (
     HalfSpaceTrees,
     Spec,
     SpecError,
-    default_features,
-    default_model_features,
     parse_duration_ms,
     parse_feature,
 )

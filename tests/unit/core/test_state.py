@@ -9,8 +9,9 @@ import pytest
 
 from detector.core.batch import Verdict
 from detector.core.compile import compile_kernels
+from detector.core.defaults import default_features
 from detector.core.operator import step
-from detector.core.spec import Decision, HalfSpaceTrees, Spec, default_features
+from detector.core.spec import Decision, HalfSpaceTrees, Spec
 from detector.core.state import from_saved, gauges, new_state, saved_arrays
 from tests.streams import ENTITIES, EVERYTHING, HOUR, KEYS, MINUTE, SPECS, features_of, seeded_codes, stream
 
