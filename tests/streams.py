@@ -24,6 +24,7 @@ from detector.core.spec import (
     Entity,
     HalfSpaceTrees,
     IsolationForest,
+    Mahalanobis,
     ProjectionHistograms,
     Spec,
     parse_feature,
@@ -80,6 +81,7 @@ EVERY_MEMBER = (
     IsolationForest(trees=4, sample_rows=8, rebuild_rows=5, pivot_rows=9, weight=0.5),
     ProjectionHistograms("range", projections=5, pivot_rows=9),
     ProjectionHistograms("asinh", projections=5, width=0.5, pivot_rows=14, weight=2.0),
+    Mahalanobis(pivot_rows=9),
 )
 FREE = Decision(alerts_per_day=1_000_000, alert_risk_min=0.0, review_risk_min=700.0, money_weight=0.5)
 

@@ -24,6 +24,7 @@ from river import base
 from detector.core import profile, reservoir, spec
 from detector.core.half_space_trees import HalfSpaceForest
 from detector.core.isolation_forest import RollingForest
+from detector.core.mahalanobis import MahalanobisDistance
 from detector.core.models import Arrays, Member
 from detector.core.projections import ProjectionForest
 
@@ -198,3 +199,22 @@ class ProjectionHistograms(_Streaming):
     def _build(self, columns: NDArray[np.int64]) -> Member:
         asked = spec.ProjectionHistograms(self.view, self.projections, self.width, self.pivot_rows)
         return ProjectionForest(asked, columns, columns, self.seed)
+
+
+class Mahalanobis(_Streaming):
+    """The distance from the rows' middle in units of their covariance (Mahalanobis, 1936), in a robust asinh view.
+
+    Parameters
+    ----------
+    pivot_rows
+        Rows between two pivots; the first windows are shorter.
+    seed
+        Seed of the reservoir.
+    """
+
+    def __init__(self, pivot_rows: int = 1_000, seed: int = 42) -> None:
+        super().__init__(seed)
+        self.pivot_rows = pivot_rows
+
+    def _build(self, columns: NDArray[np.int64]) -> Member:
+        return MahalanobisDistance(spec.Mahalanobis(self.pivot_rows), columns, columns, self.seed)

@@ -15,7 +15,7 @@ from detector.core.batch import TransactionBatch
 from detector.core.boosted import margins
 from detector.core.labels import LabelBatch, learn_labels
 from detector.core.operator import step
-from detector.core.spec import Decision, HalfSpaceTrees, IsolationForest, ProjectionHistograms, Spec
+from detector.core.spec import Decision, HalfSpaceTrees, IsolationForest, Mahalanobis, ProjectionHistograms, Spec
 from detector.core.state import from_saved, gauges, new_state, saved_arrays
 
 Progress = Callable[[str, int, int], None]
@@ -28,7 +28,7 @@ def compile_kernels(spec: Spec, progress: Progress | None = None) -> None:
     others = [
         replace(member, pivot_rows=64)
         for member in spec.members
-        if isinstance(member, IsolationForest | ProjectionHistograms)
+        if isinstance(member, IsolationForest | ProjectionHistograms | Mahalanobis)
     ]
     members = (*trees, *others) or spec.members
     eager = replace(spec, members=members, decision=Decision(alerts_per_day=86_400, alert_risk_min=0.0))

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from detector.core.defaults import default_model_features
 from detector.core.half_space_trees import HalfSpaceForest
 from detector.core.isolation_forest import RollingForest
+from detector.core.mahalanobis import MahalanobisDistance
 from detector.core.projections import ProjectionForest
 from detector.core.spec import (
     HalfSpaceTrees,
     IsolationForest,
+    Mahalanobis,
     MemberSpec,
     ProjectionHistograms,
     Spec,
@@ -117,5 +119,7 @@ def _member(spec: MemberSpec, columns: NDArray[np.int64], profiled: NDArray[np.i
         return RollingForest(spec, columns, profiled, seed)
     if isinstance(spec, ProjectionHistograms):
         return ProjectionForest(spec, columns, profiled, seed)
+    if isinstance(spec, Mahalanobis):
+        return MahalanobisDistance(spec, columns, profiled, seed)
     made: Member = spec.build(columns, profiled, seed)
     return made

@@ -246,13 +246,30 @@ def asinh_kernel(z):
         z[i] = np.copysign(log2 * ln2, z[i])
 
 
+@kernel
+def cholesky_kernel(lower, rows):
+    """The covariance of so many rows, read in the lower triangle of `lower` (m, m), turned into its Cholesky factor.
+
+    Few rows say little of what columns have in common: the variances grow by one part in n for each column, so that
+    less is made of it.
+    """
+    columns = len(lower)
+    for a in range(columns):
+        lower[a, a] = lower[a, a] * (1.0 + RIDGE + columns / rows) if lower[a, a] > 0.0 else 1.0
+    for a in range(columns):
+        for b in range(a + 1):
+            total = lower[a, b]
+            for c in range(b):
+                total -= lower[a, c] * lower[b, c]
+            lower[a, b] = np.sqrt(total) if a == b else total / lower[b, b]
+
+
 @allocating
 def whiten_kernel(z, chosen, drawn, weight):
     """Directions into `weight` float32 (projections, k), from the normal draws of that shape and the rows `z` (m, n).
 
     The solution w of Lᵀ w = draw, with L the Cholesky factor of the chosen columns' covariance, has the inverse of the
-    covariance. Few rows say little of what columns have in common: the variances grow by one part in n for each
-    column, so that less is made of it. Plain loops, for libraries do not add in the same order on all machines.
+    covariance. Plain loops, for libraries do not add in the same order on all machines.
     """
     columns, rows = chosen.shape[1], z.shape[1]
     mean = np.empty(len(z))
@@ -271,13 +288,7 @@ def whiten_kernel(z, chosen, drawn, weight):
                 for i in range(rows):
                     total += (one[i] - one_mean) * (other[i] - other_mean)
                 lower[a, b] = total / rows
-            lower[a, a] = lower[a, a] * (1.0 + RIDGE + columns / rows) if lower[a, a] > 0.0 else 1.0
-        for a in range(columns):
-            for b in range(a + 1):
-                total = lower[a, b]
-                for c in range(b):
-                    total -= lower[a, c] * lower[b, c]
-                lower[a, b] = np.sqrt(total) if a == b else total / lower[b, b]
+        cholesky_kernel(lower, rows)
         for a in range(columns - 1, -1, -1):
             total = np.float64(drawn[p, a])
             for b in range(a + 1, columns):

@@ -187,7 +187,17 @@ class ProjectionHistograms:
         return f"projections_{self.view}"
 
 
-MemberSpec = HalfSpaceTrees | IsolationForest | ProjectionHistograms | MadeOutside
+@dataclass(frozen=True, slots=True)
+class Mahalanobis:
+    """The distance from the rows' middle in units of their covariance (Mahalanobis, 1936), in a robust asinh view."""
+
+    pivot_rows: int = 1_000
+    features: tuple[str, ...] = ()
+    weight: float = 1.0
+    kind: Literal["mahalanobis"] = "mahalanobis"
+
+
+MemberSpec = HalfSpaceTrees | IsolationForest | ProjectionHistograms | Mahalanobis | MadeOutside
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ MEMBERS: dict[str, dict[str, tuple[float, float]]] = {
     "isolation_forest": {"weight": WEIGHTS, "sample_rows": (64, 1_024)},
     "projections_range": {"weight": WEIGHTS, "width": (0.25, 4.0)},
     "projections_asinh": {"weight": WEIGHTS, "width": (0.25, 4.0)},
+    "mahalanobis": {"weight": WEIGHTS},
 }
 LABELS = {"frauds_until_half": (10.0, 1_000.0), "fraud_weight": (0.5, 16.0), "learning_rate": (0.02, 0.5)}
 """What is searched of the detector's own settings, on a logarithmic scale: least and greatest."""

@@ -25,6 +25,7 @@ from detector.core.spec import (
     Heads,
     IsolationForest,
     Labels,
+    Mahalanobis,
     MemberSpec,
     ProjectionHistograms,
     Spec,
@@ -117,6 +118,7 @@ def members_of(models: Models) -> tuple[MemberSpec, ...]:
         "isolation_forest": IsolationForest,
         "projections_range": partial(ProjectionHistograms, "range"),
         "projections_asinh": partial(ProjectionHistograms, "asinh"),
+        "mahalanobis": Mahalanobis,
     }
     declared = {name: getattr(models, name) for name in kinds}
     return tuple(

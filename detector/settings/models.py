@@ -53,6 +53,12 @@ class ProjectionsAsinhSettings(MemberSettings):
     pivot_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between pivots.")
 
 
+class MahalanobisSettings(MemberSettings):
+    """The distance from the rows' middle in units of how they spread and go together (Mahalanobis, 1936)."""
+
+    pivot_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between pivots.")
+
+
 class PluginSettings(Section):
     """An anomaly detector of river, or an outlier estimator of scikit-learn, beside our own models.
 
@@ -115,6 +121,9 @@ class Models(Section):
     )
     projections_asinh: ProjectionsAsinhSettings = Field(
         default_factory=ProjectionsAsinhSettings, description=ProjectionsAsinhSettings.__doc__
+    )
+    mahalanobis: MahalanobisSettings = Field(
+        default_factory=MahalanobisSettings, description=MahalanobisSettings.__doc__
     )
     plugins: Annotated[tuple[PluginSettings, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="None by default."

@@ -30,7 +30,8 @@ from tests.bench.service import running
 
 ALERTS_PER_DAY = 20  # of about 9,700 transactions: 0.2 %, as many as people may look at in a large stream
 TREES_ALONE = "".join(
-    f"[models.{name}]\nenabled = false\n" for name in ("isolation_forest", "projections_range", "projections_asinh")
+    f"[models.{name}]\nenabled = false\n"
+    for name in ("isolation_forest", "projections_range", "projections_asinh", "mahalanobis")
 )
 POLL_S = 0.25  # reading the metrics costs the process milliseconds
 TOPIC = f"bench-{os.getpid()}-transactions"

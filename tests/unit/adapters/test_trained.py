@@ -42,7 +42,7 @@ from tests.streams import (
 )
 from tests.trained import FEATURES, SUPERVISED, UNSUPERVISED, declared, fitted, learned, saved, spec_with
 
-OTHERS = ("isolation_forest", "projections_range", "projections_asinh")
+OTHERS = ("isolation_forest", "projections_range", "projections_asinh", "mahalanobis")
 EXPECTED = {  # what each pipeline says itself, asked of all rows at once
     "probability": lambda pipeline, rows: pipeline.predict_proba(rows)[:, 1],
     "outlier": lambda pipeline, rows: -pipeline.score_samples(rows),

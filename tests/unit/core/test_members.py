@@ -11,9 +11,10 @@ import pytest
 from detector.core import profile
 from detector.core.half_space_trees import HalfSpaceForest, draw_splits
 from detector.core.isolation_forest import RollingForest
+from detector.core.mahalanobis import MahalanobisDistance, covariance_kernel
 from detector.core.models import Arrays, Member, build_members
 from detector.core.projections import ProjectionForest, whiten_kernel
-from detector.core.spec import HalfSpaceTrees, IsolationForest, ProjectionHistograms
+from detector.core.spec import HalfSpaceTrees, IsolationForest, Mahalanobis, ProjectionHistograms
 from tests.streams import CARD_ONLY, WITHOUT_JIT
 
 COLUMNS = np.array([0, 2, 3], np.int64)
@@ -30,6 +31,7 @@ MEMBERS: dict[str, Member] = {
     "projections_asinh": ProjectionForest(
         ProjectionHistograms("asinh", 20, 0.5, WINDOW), COLUMNS, np.arange(3), seed=5
     ),
+    "mahalanobis": MahalanobisDistance(Mahalanobis(WINDOW), COLUMNS, np.arange(3), 6),
     "one stump": HalfSpaceForest(HalfSpaceTrees(1, 1, 7), COLUMNS, np.arange(3), seed=2),
 }
 
@@ -255,6 +257,43 @@ def test_what_parts_columns_that_go_together_is_odd_to_whitened_projections() ->
     score = np.empty(500)
     member.score(arrays, values[500:], score)
     assert score[-1] == score.max()
+
+
+def distances(values: np.ndarray, sample: np.ndarray) -> np.ndarray:
+    """Mahalanobis scores of rows (n, m) after one look at a sample."""
+    every = np.arange(values.shape[1])
+    member = MahalanobisDistance(Mahalanobis(WINDOW), every, every, 0)
+    arrays, score = member.new_arrays(), np.empty(len(values))
+    member.pivot(arrays, np.zeros((0, 0), np.int64), sample.astype(np.float32))
+    member.score(arrays, values, score)
+    return score
+
+
+def test_what_breaks_what_many_columns_have_in_common_lies_far_out() -> None:
+    random = np.random.RandomState(13)
+    usual = random.normal(0.0, 1.0, (1_000, 3)) @ random.normal(0.0, 1.0, (3, 12))
+    usual += 0.1 * random.normal(0.0, 1.0, usual.shape)
+    odd = np.stack([random.permutation(usual[:, column])[:50] for column in range(12)], axis=1)  # each column as usual
+    score = distances(np.concatenate([usual[500:], odd]), usual[:500])
+    assert (score[500:] > np.quantile(score[:500], 0.99)).mean() > 0.95
+
+
+def test_a_crowd_of_oddities_in_the_sample_does_not_hide_them() -> None:
+    random = np.random.RandomState(14)
+    usual, crowd = random.normal(0.0, 1.0, (1_000, 8)), random.normal(3.0, 0.2, (100, 8))
+    score = distances(np.concatenate([usual[500:], crowd[50:]]), np.concatenate([usual[:500], crowd[:50]]))
+    assert score[500:].min() > np.quantile(score[:500], 0.97)
+
+
+def test_the_inverse_of_the_factor_makes_columns_uncorrelated() -> None:
+    random = np.random.RandomState(15)
+    rows = (random.normal(0.0, 1.0, (4_000, 5)) @ (np.eye(5) + 0.4 * np.tri(5))).astype(np.float32)
+    mean, whiten = np.empty(5, np.float32), np.empty((5, 5), np.float32)
+    covariance_kernel(rows, mean, whiten)
+    np.testing.assert_allclose(mean, rows.mean(axis=0), atol=1e-5)
+    white = np.cov(((rows - mean) @ whiten.T).T)
+    np.testing.assert_allclose(np.diag(white), 1.0, atol=0.05)
+    assert np.abs(white - np.diag(np.diag(white))).max() < 0.1
 
 
 @pytest.mark.parametrize("heavier", ["left", "right"])

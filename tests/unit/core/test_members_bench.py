@@ -16,6 +16,7 @@ def test_it_names_every_member_and_all_together() -> None:
         "isolation_forest",
         "projections_range",
         "projections_asinh",
+        "mahalanobis",
         "together",
     ]
     assert all(float(line.split()[1].replace(",", "")) > 1_000 for line in told)
