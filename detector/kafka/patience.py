@@ -21,7 +21,7 @@ from detector.observe.health import Health
 SAY_EVERY_S = 30.0
 RETRY_WAIT_S = 0.25
 BROKER = "broker"
-AWAY, BACK = "broker away or in trouble; trying on", "broker serves again"
+AWAY, BACK = "broker does not do as asked; trying on", "broker serves again"
 
 Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
@@ -87,7 +87,7 @@ class Patience:
         if deadline_s is not None and time.monotonic() > deadline_s:
             raise OutOfPatience("the broker did not answer within the time left")
         if deadline_s is None and self._stop.is_set():
-            raise OutOfPatience("asked to stop while the broker was away")
+            raise OutOfPatience("asked to stop while waiting for the broker")
         if deadline_s is None:
             self._stop.wait(seconds)
         else:

@@ -85,7 +85,7 @@ def run(
             _calm_collector()
             loop.run()
     except OutOfPatience as reason:
-        log.warning("stopped while the broker was away; nothing is lost", why=str(reason))
+        log.warning("stopped while waiting for the broker; nothing is lost", why=str(reason))
     except Stop as error:
         log.error("stopped", reason=str(error), exit_code=error.exit_code)
         return error.exit_code
