@@ -54,9 +54,9 @@ def agreed(ledger: Ledger, partition: int, settled: Settled, record: JournalReco
     if record.state_fingerprint != ledger.state_fingerprint:
         raise ConfigurationRefused(
             f"expected a configuration whose state has fingerprint {record.state_fingerprint}, as the state of "
-            f"partition {partition} has, found {ledger.state_fingerprint}: entities, features, models or columns have "
-            "changed. Start once with --rebuild to fold the retained log anew (no alert is repeated), or take a new "
-            "application_id to begin anew"
+            f"partition {partition} has, found {ledger.state_fingerprint}: entities, features, models, labels or "
+            "columns have changed. Start once with --rebuild to fold the retained log anew (no alert is repeated), or "
+            "take a new application_id to begin anew"
         )
     if record.spec_fingerprint != ledger.spec_fingerprint:
         log.info(
