@@ -118,7 +118,8 @@ def compared(feature: Feature, item: ReasonEvidence, text: Callable[[float], str
     """How a value stands among those of earlier transactions; a lone reason may be one that is not rare."""
     low, high = item.typical_low, item.typical_high
     counts = feature.kind in COUNTS or (feature.kind == FeatureKind.NUMERIC and low >= 1.0)
-    if counts and item.value == int(item.value) and high < WHOLE_MAX:
+    whole = counts and item.value == int(item.value) and high < WHOLE_MAX
+    if whole:
         # of a bin that holds whole numbers the lower edge is the number
         low, high = math.floor(low), math.floor(high)
         if item.rarity <= RARITY_MAX and item.value <= high <= 1.125 * item.value:
@@ -129,7 +130,9 @@ def compared(feature: Feature, item: ReasonEvidence, text: Callable[[float], str
         unusual = "unusual by itself" if SIDE.get(feature.kind) == EITHER else "unusually high by itself"
         return f"not {unusual} ({usual})"
     side = "lower" if item.low else "higher"
-    return f"{side} than {share(item.rarity)} of earlier transactions ({usual})"
+    than = f"{side} than {share(item.rarity)} of earlier transactions"
+    ends_here = not whole and low <= item.value <= high  # in the value's own bin: what is rare is not called usual
+    return than if ends_here else f"{than} ({usual})"
 
 
 def several(value: float, noun: str) -> str:
@@ -185,14 +188,14 @@ def _since(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     after = f"{duration(item.value)} after this {feature.entity}'s previous transaction"
     if item.rarity > RARITY_MAX:
         return f"{after}, not unusually soon by itself ({usual})"
-    if item.value > item.typical_high:
-        return f"{after}, later than {share(item.rarity)} of earlier ones ({usual})"
-    return f"only {after}, sooner than {share(item.rarity)} of earlier ones ({usual})"
+    than = f"{'sooner' if item.low else 'later'} than {share(item.rarity)} of earlier ones"
+    ends_here = item.typical_low <= item.value <= item.typical_high
+    return f"{'only ' if item.low else ''}{after}, {than}" + ("" if ends_here else f" ({usual})")
 
 
 def _new(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     known = RECENT_MAX.get(feature.key, RECENT_MAX_OTHERS)
-    return f"{feature.key} is new for this {feature.entity}, of which the last {known} are remembered"
+    return f"{feature.key} is new for this {feature.entity}, whose last {several(known, feature.key)} are remembered"
 
 
 def _distinct(feature: Feature, item: ReasonEvidence, amount: str) -> str:

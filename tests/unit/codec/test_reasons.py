@@ -118,8 +118,8 @@ EXACT = [
         {"low": True, "rarity": 0.3, "typical_low": 1_200.0, "typical_high": 400_000.0},
         "2.03 h after this card's previous transaction, not unusually soon by itself (usually 20 min to 4.63 d)",
     ),
-    ("card.new.merchant", 1.0, {}, "merchant is new for this card, of which the last 16 are remembered"),
-    ("card.new.country", 1.0, {}, "country is new for this card, of which the last 4 are remembered"),
+    ("card.new.merchant", 1.0, {}, "merchant is new for this card, whose last 16 merchants are remembered"),
+    ("card.new.country", 1.0, {}, "country is new for this card, whose last 4 countries are remembered"),
     (
         "device.distinct.card.7d",
         5.0,
@@ -191,6 +191,21 @@ EXACT = [
             "this card's largest amount in the 7 days before is 4 times its mean, higher than 99.920 % of earlier "
             "transactions (usually 1 to 3)"
         ),
+    ),
+    (
+        "card.peak_to_mean.7d",
+        2.32,
+        {"typical_low": 1.08, "typical_high": 2.37, "rarity": 0.049},
+        (
+            "this card's largest amount in the 7 days before is 2.32 times its mean, higher than 95.1 % of earlier "
+            "transactions"
+        ),
+    ),
+    (
+        "card.seconds_since_last",
+        133_200.0,
+        {"typical_low": 1_272.0, "typical_high": 135_360.0, "rarity": 0.049},
+        "37 h after this card's previous transaction, later than 95.1 % of earlier ones",
     ),
     (
         "terminal.fraud_rate.30d",
