@@ -164,7 +164,7 @@ def _to_max(feature: Feature, item: ReasonEvidence, amount: str) -> str:
 
 def _peak(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     largest = f"this {feature.entity}'s largest amount in the {before(feature)} before"
-    return f"{largest} is {number(item.value)} times its mean, {compared(feature, item)}"
+    return f"{largest} is {number(item.value)} times the mean of all that is remembered, {compared(feature, item)}"
 
 
 def _deviation(feature: Feature, item: ReasonEvidence, amount: str) -> str:

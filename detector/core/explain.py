@@ -35,7 +35,7 @@ SIDE = {
     FeatureKind.FRAUD_STREAK: WHEN_SET,
     FeatureKind.NEW: WHEN_SET,
 }
-# One thing said in three ways: two of them are enough where something else is odd too.
+# One thing said in three ways: two of them are enough.
 FAMILY_MAX = 2
 OWN_AMOUNT = frozenset({FeatureKind.AMOUNT_TO_MEAN, FeatureKind.AMOUNT_DEVIATION, FeatureKind.AMOUNT_TO_MAX})
 VOLUME = frozenset({FeatureKind.COUNT, FeatureKind.SUM})
@@ -119,7 +119,7 @@ def explain_kernel(values, bits, sides, cumulated, edges, contribution, families
     """Fill `chosen` (features, 6): position, rarity, 5 % and 95 % quantile, odd for being low, contribution.
 
     Returns how many. What is rare goes before what is not; within either, and between equals, more contribution, then
-    less rarity. Of one of the `families` (features,) those after the first FAMILY_MAX come last.
+    less rarity. Of one of the `families` (features,) FAMILY_MAX are told, each with another number.
     """
     count = 0
     for position in range(len(values)):
@@ -151,18 +151,19 @@ def pick_kernel(values, bits, sides, cumulated, edges, families, ranked, chosen)
     """Leave the reasons at the head of `chosen`, of which `ranked` are in order, and tell the rest of them."""
     order = chosen[:ranked].copy()
     count = 0
-    told = np.zeros(len(values), np.int64)
-    for surplus in (False, True):  # what was said often enough in other words comes last
-        told[:] = 0
-        for place in range(ranked):
-            if count == REASONS_MAX or (place > 0 and order[place, 1] > RARITY_MAX):
-                break
-            family = families[int(order[place, 0])]
-            if family != ALONE:
-                told[family] += 1
-            if surplus == (family != ALONE and told[family] > FAMILY_MAX):
-                chosen[count] = order[place]
-                count += 1
+    told, said = np.zeros(len(values), np.int64), np.empty(len(values))
+    for place in range(ranked):
+        if count == REASONS_MAX or (place > 0 and order[place, 1] > RARITY_MAX):
+            break
+        position = int(order[place, 0])
+        family = families[position]
+        if family != ALONE:  # what was said often enough in other words, or with the same number, is left out
+            if told[family] == FAMILY_MAX or (told[family] > 0 and said[family] == values[position]):
+                continue
+            told[family] += 1
+            said[family] = values[position]
+        chosen[count] = order[place]
+        count += 1
     for reason in range(count):
         position = int(chosen[reason, 0])
         counts = cumulated[position]
