@@ -114,16 +114,10 @@ class ProjectionForest(Turning):
         given = np.zeros(len(self.columns))
         if not self.ready(arrays):
             return given, 0.0
-        z = self.scaled(arrays, row[:, None], self.columns)
-        bins = np.empty((self.spec.projections, 1), np.uint8)
-        bin_kernel(z, self.chosen, arrays["weight"], arrays["grid"], bins)
-        bits = np.zeros(1, np.float32)
-        table_kernel(bins, arrays["table"], bits)
-        tables = arrays["reference"], arrays["table"]
-        usual = credit_kernel(z[:, 0], self.chosen, arrays["weight"], bins[:, 0], *tables, given)
-        base = 1.0 - float(np.exp2(-np.sqrt(usual / len(bins))))
-        gain = 1.0 - float(np.exp2(-np.sqrt(float(bits[0]) / len(bins)))) - base
-        return credit.shared_out(given, gain), base
+        view = self.columns, arrays["center"], arrays["unit"], self.spec.view == "asinh"
+        lines = self.chosen, arrays["weight"], arrays["grid"]
+        said, base = explain_kernel(row, *view, *lines, arrays["reference"], arrays["table"], given)
+        return credit.shared_out(given, said - base), base
 
     def bins(self, arrays: Arrays, values: NDArray[Any], columns: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The bins, uint8 (projections, n), of `values` (any, n) in the rows `columns`."""
@@ -319,6 +313,22 @@ def bin_kernel(z, chosen, weight, grid, bins):
         scale, zero = grid[0, p], grid[1, p]
         for i in range(z.shape[1]):
             bins[p, i] = np.int32(min(max(line[0, i] * scale + zero, np.float32(0.0)), last))
+
+
+@allocating
+def explain_kernel(row, columns, center, unit, bent, chosen, weight, grid, reference, table, given):
+    """Add to `given` (m,) what each column of a row (f,) adds to its bits; returns its score and that of a usual row."""
+    z = np.empty((len(columns), 1), np.float32)
+    scale_kernel(row.reshape((len(row), 1)), columns, center, unit, z)
+    if bent:
+        asinh_kernel(z.reshape(-1))
+    bins = np.empty((len(chosen), 1), np.uint8)
+    bin_kernel(z, chosen, weight, grid, bins)
+    bits = np.zeros(1, np.float32)
+    table_kernel(bins, table, bits)
+    usual = credit_kernel(z.reshape(-1), chosen, weight, bins.reshape(-1), reference, table, given)
+    said, base = np.float64(bits[0]) / len(bins), usual / len(bins)
+    return 1.0 - np.exp2(-np.sqrt(said)), 1.0 - np.exp2(-np.sqrt(base))
 
 
 @kernel
