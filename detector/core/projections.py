@@ -317,7 +317,7 @@ def bin_kernel(z, chosen, weight, grid, bins):
 
 @allocating
 def explain_kernel(row, columns, center, unit, bent, chosen, weight, grid, reference, table, given):
-    """Add to `given` (m,) what each column of a row (f,) adds to its bits; returns its score and that of a usual row."""
+    """Add to `given` (m,) what each column of a row (f,) adds to its bits; returns its score, and a usual row's."""
     z = np.empty((len(columns), 1), np.float32)
     scale_kernel(row.reshape((len(row), 1)), columns, center, unit, z)
     if bent:
