@@ -158,9 +158,9 @@ class TrainedOutside(Protocol):
 class IsolationForest:
     """A rolling isolation forest (Liu, Ting, Zhou, ICDM 2008); one tree is replaced every `rebuild_rows` learned."""
 
-    trees: int = 100
+    trees: int = 50
     sample_rows: int = 256
-    rebuild_rows: int = 128
+    rebuild_rows: int = 256
     pivot_rows: int = 1_000
     features: tuple[str, ...] = ()
     weight: float = 1.0

@@ -29,10 +29,10 @@ class HalfSpaceTreesSettings(MemberSettings):
 class IsolationForestSettings(MemberSettings):
     """A rolling isolation forest (Liu, Ting, Zhou, 2008): trees are built of recent rows, and replaced in turn."""
 
-    trees: int = Field(default=100, ge=1, le=1_000, description="Number of trees.")
+    trees: int = Field(default=50, ge=1, le=1_000, description="Number of trees.")
     sample_rows: int = Field(default=256, ge=2, le=2_048, description="Rows that a tree is built of.")
     rebuild_rows: int = Field(
-        default=128, ge=1, le=1_000_000, description="Learned rows from one new tree to the next."
+        default=256, ge=1, le=1_000_000, description="Learned rows from one new tree to the next."
     )
     pivot_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between pivots; new trees wait.")
 
