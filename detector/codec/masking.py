@@ -27,12 +27,13 @@ _POINTED = re.compile(
     r"(?<!\d)(?P<digits>\d{4}(?P<mark>[./])(?:\d{4}(?P=mark)\d{4}(?P=mark)\d{4}|\d{6}(?P=mark)\d{5}))(?!\d)"
 )
 _GROUP = re.compile(r"\d+")
-_DIGIT = re.compile(r"\d")
+# What any number to mask holds: so many digits with no more than its marks between them.
+_LONG = re.compile(rf"(?<!\d)\d(?:(?:{_BETWEEN}|[./])?\d){{{DIGITS_MIN - 1}}}")
 
 
 def mask(text: str) -> str:
     """`text` with every card number replaced by asterisks and its last 4 digits; other text comes back unchanged."""
-    if len(text) < DIGITS_MIN or len(_DIGIT.findall(text)) < DIGITS_MIN:  # nearly all ids, at a tenth of the cost
+    if _LONG.search(text) is None:  # nearly all texts, at a tenth of the cost
         return text
     while (masked := _masked_once(text)) != text:  # digits that stay may be a number with those after them
         text = masked
