@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from detector.demo.plan import ALERTS_PER_DAY, FRAUD_SHARE
-from detector.demo.scrape import Trend
+from detector.demo.scrape import Figures, Trend
 from detector.demo.truth import Truth
 
 ALERTS_KEPT = 16
@@ -60,10 +60,17 @@ def quality(picture: Picture) -> list[tuple[str, str]]:
         spent = f"{figures.alerts_spent} of {figures.alert_budget}"
         rows += [
             ("budget today", f"{spent}, day {100 * figures.event_day_share:.0f} % gone"),
-            ("alert from", f"risk {figures.alert_threshold_risk:.1f} of 1000 now"),
+            ("alert from", threshold(figures)),
             ("dead letters", f"{figures.dead_letters:,}"),
         ]
     return rows
+
+
+def threshold(figures: Figures) -> str:
+    """The risk from which a transaction is an alert now."""
+    if figures.alert_budget and figures.alerts_spent >= figures.alert_budget:
+        return "tomorrow: today's budget is spent"
+    return f"risk {figures.alert_threshold_risk:.1f} of 1000 now"
 
 
 def line(picture: Picture) -> str:

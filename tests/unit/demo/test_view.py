@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from detector.demo.display import Lines, ReaderGone
-from detector.demo.picture import Picture, clock, headline, quality
+from detector.demo.picture import Picture, clock, headline, quality, threshold
 from detector.demo.scrape import Figures
 from detector.demo.summary import summary
 from detector.demo.view import View, frame, suits
@@ -218,3 +218,8 @@ def test_times_are_read_by_people() -> None:
 def test_numbers_line_up_with_their_names(picture: Picture) -> None:
     assert len(headline(picture)) == len(quality(picture))
     assert Path(picture.folder).name == "demo"
+
+
+def test_a_budget_that_is_spent_is_said_rather_than_a_threshold() -> None:
+    assert threshold(FIGURES) == "risk 987.6 of 1000 now"
+    assert threshold(replace(FIGURES, alerts_spent=18)) == "tomorrow: today's budget is spent"
