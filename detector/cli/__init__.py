@@ -19,8 +19,10 @@ from detector.cli.options import (
     INTERRUPTED,
     OK,
     USAGE,
-    as_duration_ms,
     config_option,
+    label_delay_option,
+    label_interval_option,
+    labels_option,
     settings_of,
 )
 
@@ -133,12 +135,9 @@ def create_topics(config: Path | None, partitions: int | None) -> None:
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many rows.")
 @click.option("--topic", help="Input topic in ids that rows do not bring.  [default: that of the configuration]")
 @click.option("--labels-column", help="Column with the truth (1 or true: fraud): tell quality too.")
-@click.option("--labels", "labels_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="File with transaction_id, is_fraud (or --labels-column), maybe event_time: learn it.")  # fmt: skip
-@click.option("--label-delay", callback=as_duration_ms, metavar="7d",
-              help="Learn each label so long after its transaction, where it says no time of its own.")  # fmt: skip
-@click.option("--label-interval", callback=as_duration_ms, default="15m", show_default=True,
-              help="Learn the labels of so much event time together, at its end.")  # fmt: skip
+@labels_option
+@label_delay_option
+@label_interval_option
 def replay(
     config: Path | None, source: Path, output: Path, partitions: int, limit: int | None, topic: str | None,
     labels_column: str | None, labels_file: Path | None, label_delay: int | None, label_interval: int,

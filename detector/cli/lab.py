@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detector.cli.options import EXIT_CODES, as_day, as_duration_ms, config_option, settings_of
+from detector.cli.options import (
+    EXIT_CODES,
+    as_day,
+    as_duration_ms,
+    config_option,
+    label_delay_option,
+    label_interval_option,
+    labels_option,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from detector.settings import Settings
@@ -69,11 +78,9 @@ def tracked(command: Callable[..., Any]) -> Callable[..., Any]:
               help="This row, beside LIME: by its id, or its number from 0 where rows have none.")  # fmt: skip
 @click.option("--by", "column", help="Column to group alerts by, such as a fraud scenario or the truth.")
 @click.option("--alerts", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Alerts of each group.")
-@click.option("--labels", "labels_file", type=existing_file,
-              help="File with transaction_id, is_fraud (or --labels-column), maybe event_time: learn it.")  # fmt: skip
+@labels_option
 @click.option("--labels-column", help="With --label-delay: column with the truth (1 or true: fraud).")
-@click.option("--label-delay", callback=as_duration_ms, metavar="7d",
-              help="Learn each label so long after its transaction, where it says no time of its own.")  # fmt: skip
+@label_delay_option
 @partitions_option
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many rows.")
 @folder_option
@@ -138,8 +145,7 @@ def guessed_or(config: Path | None, data: Path) -> Settings:
 @click.option("--labels-column", "--label", "labels_column", help="Column with the truth (1 or true: fraud).")
 @click.option("--label-delay", callback=as_duration_ms, metavar="7d",
               help="Where labels.enabled is set: learn each label so long after its transaction.")  # fmt: skip
-@click.option("--label-interval", callback=as_duration_ms, default="15m", show_default=True,
-              help="Learn the labels of so much event time together, at its end.")  # fmt: skip
+@label_interval_option
 @partitions_option
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many rows of a file.")
 @click.option("--show", "shown_max", type=click.IntRange(1, 1_000), default=50, show_default=True,

@@ -40,6 +40,20 @@ def as_duration_ms(_context: click.Context, option: click.Parameter, text: str |
         raise click.BadParameter(str(error), param=option) from None
 
 
+labels_option = click.option(
+    "--labels", "labels_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with transaction_id, is_fraud (or --labels-column), maybe event_time: learn it.",
+)  # fmt: skip
+label_delay_option = click.option(
+    "--label-delay", callback=as_duration_ms, metavar="7d",
+    help="Learn each label so long after its transaction, where it says no time of its own.",
+)  # fmt: skip
+label_interval_option = click.option(
+    "--label-interval", callback=as_duration_ms, default="15m", show_default=True,
+    help="Learn the labels of so much event time together, at its end.",
+)  # fmt: skip
+
+
 def as_day(_context: click.Context, option: click.Parameter, text: str | None) -> int | None:
     """An option's callback: "2018-07-01" in days since the epoch."""
     from schemas.times import pattern_ms
