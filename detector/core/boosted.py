@@ -32,6 +32,7 @@ FIRST_FIT_ROWS = 8_192
 FRAUDS_UNTIL_HALF = 1_000.0
 GROWTH = 4  # a fit when the rows have grown by a quarter, and later by a quarter of the store
 TREE_ARRAYS = ("feature", "threshold", "value", "left_if_missing")
+USUAL_ARRAYS = (*TREE_ARRAYS, "usual")
 
 # positions in `counter`; DUE is 0 while no fit runs
 FITTED_ROWS, DUE, SWAPS, VERSION, FITTED_FRAUDS = range(5)
@@ -147,14 +148,14 @@ def find_usual(boosted: Boosted, inputs: NDArray[np.float32]) -> None:
     """What may be expected under each node, by the rows (n, m) that come there."""
     if not boosted.arrays["counter"][SWAPS]:
         return
-    feature, threshold, value, left_if_missing, usual = (boosted.arrays[name] for name in (*TREE_ARRAYS, "usual"))
+    feature, threshold, value, left_if_missing, usual = (boosted.arrays[name] for name in USUAL_ARRAYS)
     usual_kernel(inputs, feature, threshold, value, left_if_missing, np.zeros(feature.shape[1], np.int64), usual)
 
 
 def credits(boosted: Boosted, row: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
     """What each input of `row` (m,) adds to the trees' log-odds (m,), and the base that they add to; see `credit`."""
     given = np.zeros(len(row))
-    feature, threshold, value, left_if_missing, usual = (boosted.arrays[name] for name in (*TREE_ARRAYS, "usual"))
+    feature, threshold, value, left_if_missing, usual = (boosted.arrays[name] for name in USUAL_ARRAYS)
     return given, credit_kernel(row, feature, threshold, value, left_if_missing, usual, given)
 
 

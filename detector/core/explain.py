@@ -64,12 +64,14 @@ def tellable(features: tuple[Feature, ...], columns: NDArray[np.int64]) -> Tella
     families = [_family(one) for one in chosen]
     numbers = {family: number for number, family in enumerate(dict.fromkeys(families)) if family}
     place = {(one.kind, one.entity, one.window_ms): column for column, one in enumerate(features)}
-    behind = [place.get((COUNTED.get(one.kind, one.kind), one.entity, one.window_ms), -1) for one in chosen]
+    behind = [
+        place.get((COUNTED[one.kind], one.entity, one.window_ms), -1) if one.kind in COUNTED else -1 for one in chosen
+    ]
     return Tellable(
         columns,
         np.array([SIDE.get(one.kind, ABOVE) for one in chosen], np.int64),
         np.array([numbers.get(family, ALONE) for family in families], np.int64),
-        np.where([one.kind in COUNTED for one in chosen], np.array(behind, np.int64), -1),
+        np.array(behind, np.int64),
     )
 
 

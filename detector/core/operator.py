@@ -214,11 +214,12 @@ def contributions(
     if spec.labels is None and spec.heads is None:
         return anomaly
     plan, fused = state.plan, fusion.fuse(nats[:, None], state.plan.weight)
-    added = head.bits_of(fused)[0] * credit.part_of(anomaly)
+    part = credit.part_of(anomaly)
+    added = head.bits_of(fused)[0] * part
     if spec.labels is not None and state.labels is not None:
         given, share = head_credits(spec.labels, state.labels, head_inputs(row[None, :], nats[:, None], fused))
         members = len(by_member)
-        added = (1.0 - share) * added + given[: -members - 1][plan.profiled] + given[-1] * credit.part_of(anomaly)
+        added = (1.0 - share) * added + given[: -members - 1][plan.profiled] + given[-1] * part
         for one, own in zip(by_member, given[-members - 1 : -1].tolist(), strict=True):
             added += own * credit.part_of(one)
     if spec.heads is not None:
