@@ -44,6 +44,9 @@ CALL_LOST_S = 8.0
 UNKNOWN_PARTITION_S_MAX = 20.0
 # Fenced so often in so short a time means a twin with our transactional id, not an accident.
 FENCED_MAX, FENCED_WITHIN_S = 5, 60.0
+# Who fenced us is told to come again until our transaction is aborted, and does so each half second (librdkafka). Were
+# we back by then, we should fence him in turn, and the id would go to and fro for as long as both are quick.
+FENCED_PAUSE_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +74,8 @@ class ExactlyOnce:
         May block for as long as the broker is away. Raises ConfigurationRefused, OutOfPatience.
         """
         while self._producer is None:
+            if self._fenced_s:
+                self._give_way(self._fenced_s[-1] + FENCED_PAUSE_S)
             producer = Producer(self._config)
             try:
                 self._patience.insist("init transactions", partial(producer.init_transactions, CALL_TIMEOUT_S))
@@ -170,6 +175,10 @@ class ExactlyOnce:
                     f"another process uses transactional id {self._config['transactional.id']}: fenced {FENCED_MAX} "
                     f"times within {FENCED_WITHIN_S:.0f} s; give each process its own kafka.instance_id"
                 )
+
+    def _give_way(self, until_s: float) -> None:
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._patience.wait(left_s)
 
     def _insist(self, call: Callable[[], object]) -> None:
         self._patience.insist("transaction", call)
