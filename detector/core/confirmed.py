@@ -12,11 +12,11 @@ from detector.core.entities import (
     DONE,
     GRID,
     HEAD,
-    LENGTH,
     ROWS,
     SECOND,
     claim_slot_kernel,
     find_slot_kernel,
+    length_kernel,
     older_kernel,
     room_kernel,
 )
@@ -65,7 +65,7 @@ def run_kernel(chain, whole, sums, slot, now_s, window_s):
     """
     age_s, streak, unbroken = np.nan, 0.0, True
     chunk = np.int64(chain[slot, HEAD])
-    used = head_used_kernel(np.int64(chain[slot, LENGTH]))
+    used = head_used_kernel(length_kernel(chain, slot))
     while chunk >= 0:
         for position in range(used - 1, -1, -1):
             entry_s = now_s - np.int64(whole[chunk, 2 * position + SECOND])
@@ -121,7 +121,7 @@ def correct_kernel(chain, whole, sums, slot, arrived_s, span_s, more):
     found_at = np.int64(0)
     found_s = np.int64(0)
     chunk = np.int64(chain[slot, HEAD])
-    used = head_used_kernel(np.int64(chain[slot, LENGTH]))
+    used = head_used_kernel(length_kernel(chain, slot))
     while chunk >= 0:
         for position in range(used):
             time_s = np.int64(whole[chunk, 2 * position + SECOND])

@@ -44,7 +44,7 @@ class EntityTable(NamedTuple):
     cells: NDArray[np.int32]  # open addressing, slot + 1, 0 is empty; rebuilt, never saved
     key: NDArray[np.uint64]  # (s,)
     last_ms: NDArray[np.int64]  # (s,) latest event time, -1 before the first row
-    chain: NDArray[np.int32]  # (s, 3): newest chunk or -1, entries in the chain, entries at which to merge
+    chain: NDArray[np.int32]  # (s, 2): newest chunk or -1; entries in the chain, entries at which to merge << 16
     place: NDArray[np.float32]  # (s, 2) latitude, longitude of the last place; (0, 2) where unused
     place_s: NDArray[np.uint32]  # (s,) when that was
     recent: NDArray[np.uint16]  # (s, width) fingerprints of each `new` feature's last distinct values, newest first
@@ -56,7 +56,9 @@ class EntityTable(NamedTuple):
 
 
 # columns of `chain`
-HEAD, LENGTH, LIMIT = range(3)
+HEAD, FILL = range(2)
+LIMIT_SHIFT = 16
+ENTRIES_MAX = (1 << 15) - 1  # of a chain: what fits beside its limit
 
 # columns of an entry in `whole` and in `detail`
 SECOND, ROWS = range(2)
@@ -78,7 +80,7 @@ def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed:
         cells=np.zeros(512, np.int32),
         key=np.zeros(slots, np.uint64),
         last_ms=np.zeros(slots, np.int64),
-        chain=np.zeros((slots, 3), np.int32),
+        chain=np.zeros((slots, 2), np.int32),
         place=np.zeros((slots if places else 0, 2), np.float32),
         place_s=np.zeros(slots if places else 0, np.uint32),
         recent=np.zeros((slots, recent_width), np.uint16),
@@ -164,6 +166,24 @@ def forget_key_kernel(index, key, slot):
 
 
 @inlined
+def length_kernel(chain, slot):
+    """Entries of the slot's chain."""
+    return np.int64(chain[slot, FILL]) & ENTRIES_MAX
+
+
+@inlined
+def limit_kernel(chain, slot):
+    """Entries of the slot's chain at which they are merged."""
+    return np.int64(chain[slot, FILL]) >> LIMIT_SHIFT
+
+
+@inlined
+def fill_kernel(chain, slot, length, limit):
+    """Note both of them."""
+    chain[slot, FILL] = length | limit << LIMIT_SHIFT
+
+
+@inlined
 def older_kernel(whole, chunk):
     """The chunk after `chunk` in its chain, or -1."""
     return np.int64(whole[chunk, OLDER]) - 1
@@ -219,8 +239,7 @@ def claim_slot_kernel(counter, index, key, last_ms, chain, whole, wanted, expire
     key[slot] = wanted
     last_ms[slot] = -1
     chain[slot, HEAD] = -1
-    chain[slot, LENGTH] = 0
-    chain[slot, LIMIT] = 4 * CHUNK
+    fill_kernel(chain, slot, 0, 4 * CHUNK)
     mask = len(index) - 1
     cell = np.int64(wanted & np.uint64(mask))
     while index[cell] != 0:

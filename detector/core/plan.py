@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.entities import DISTINCT_MAX
+from detector.core.entities import DISTINCT_MAX, ENTRIES_MAX
 from detector.core.spec import LABEL_KINDS, Entity, FeatureKind, Spec
-from detector.core.windows import cells_per_second
+from detector.core.windows import cells_per_second, scratch_entries
 
 COUNT = int(FeatureKind.COUNT)
 SUM = int(FeatureKind.SUM)
@@ -59,13 +59,20 @@ class EntityPlan:
 
 
 def plan_entity(spec: Spec, entity: Entity, of_labels: bool = False) -> EntityPlan:
-    """Compile the features of `entity` out of `spec`: those that rows tell, or those that labels tell."""
+    """Compile the features of `entity` out of `spec`: those that rows tell, or those that labels tell.
+
+    Raises ValueError where they have more windows than a chain has entries for.
+    """
     mine = [
         (out, feature)
         for out, feature in enumerate(spec.features)
         if feature.entity == entity.name and (feature.kind in LABEL_KINDS) == of_labels
     ]
     windows = sorted({feature.window_ms // 1000 for _, feature in mine if feature.window_ms} or {86_400})
+    window_s = np.array(windows, np.int64)
+    lateness_s = spec.allowed_lateness_ms // 1000
+    if scratch_entries(window_s, lateness_s) > ENTRIES_MAX:
+        raise ValueError(f"features of {entity.name}: {len(windows)} windows are too many")
     rows = []
     recent_width = distinct_width = 0
     for out, feature in mine:
@@ -82,8 +89,8 @@ def plan_entity(spec: Spec, entity: Entity, of_labels: bool = False) -> EntityPl
     return EntityPlan(
         entity=entity,
         key=spec.keys.index(entity.key),
-        window_s=np.array(windows, np.int64),
-        cell_per_s=cells_per_second(np.array(windows, np.int64), spec.allowed_lateness_ms // 1000),
+        window_s=window_s,
+        cell_per_s=cells_per_second(window_s, lateness_s),
         totals=np.array([row for row in rows if row[KIND] not in SIGHTS], np.int32).reshape(-1, 6),
         sights=np.array([row for row in rows if row[KIND] in SIGHTS], np.int32).reshape(-1, 6),
         recent_width=recent_width,

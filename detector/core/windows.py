@@ -17,19 +17,21 @@ from numpy.typing import NDArray
 from detector.core.entities import (
     CHUNK,
     CHUNKS,
+    FILL,
     FREE_CHUNK,
     FREE_COUNT,
     GRID,
     HEAD,
     LARGEST,
-    LENGTH,
-    LIMIT,
     OLDER,
     ROWS,
     SECOND,
     SPREAD,
     UNPRICED,
+    fill_kernel,
     free_chunks_kernel,
+    length_kernel,
+    limit_kernel,
     older_kernel,
 )
 from detector.core.jit import inlined, kernel
@@ -64,7 +66,7 @@ def gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s,
     detailed = detail.shape[1] > 0
     rows, priced, amount, square, largest = 0.0, 0.0, 0.0, 0.0, 0.0
     chunk = np.int64(chain[slot, HEAD])
-    used = head_used_kernel(np.int64(chain[slot, LENGTH]))
+    used = head_used_kernel(length_kernel(chain, slot))
     w = 0
     age = np.int64(0)
     while chunk >= 0 and age < longest:
@@ -113,20 +115,20 @@ def gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s,
 def append_kernel(counter, chain, whole, sums, detail, slot, now_s, amount, window_s, cell_per_s, lateness_s, scratch):
     """Add a row: into the newest entry when both share the finest cell, else as an entry of its own."""
     chunk = np.int64(chain[slot, HEAD])
-    used = head_used_kernel(np.int64(chain[slot, LENGTH]))
+    used = head_used_kernel(length_kernel(chain, slot))
     unpriced = np.int64(UNPRICED if np.isnan(amount) else 0)
     if used == 0 or not joins_kernel(whole, chunk, used - 1, now_s, unpriced, cell_per_s[0]):
-        if used == CHUNK and chain[slot, LENGTH] >= chain[slot, LIMIT]:
+        if used == CHUNK and length_kernel(chain, slot) >= limit_kernel(chain, slot):
             compact_kernel(counter, chain, whole, sums, detail, slot, now_s, window_s, cell_per_s, lateness_s, scratch)
             chunk = np.int64(chain[slot, HEAD])
-            used = head_used_kernel(np.int64(chain[slot, LENGTH]))
+            used = head_used_kernel(length_kernel(chain, slot))
         if used == 0 or used == CHUNK:
             fresh = take_chunk_kernel(counter, whole, sums, detail)
             whole[fresh, OLDER] = chunk + 1
             chain[slot, HEAD] = fresh
             chunk = fresh
             used = 0
-        chain[slot, LENGTH] += 1
+        chain[slot, FILL] += 1
         used += 1
         whole[chunk, 2 * used - 2 + ROWS] = unpriced
     position = used - 1
@@ -233,7 +235,7 @@ def compact_kernel(counter, chain, whole, sums, detail, slot, now_s, window_s, c
         scratch[target, S_AMOUNT] += scratch[row, S_AMOUNT]
         scratch[target, S_LARGEST] = max(scratch[target, S_LARGEST], scratch[row, S_LARGEST])
     write_back_kernel(counter, chain, whole, sums, detail, slot, scratch, kept)
-    chain[slot, LIMIT] = min(len(scratch) - CHUNK, kept + max(4 * CHUNK, kept // 2))
+    fill_kernel(chain, slot, kept, min(len(scratch) - CHUNK, kept + max(4 * CHUNK, kept // 2)))
 
 
 @kernel
@@ -244,7 +246,7 @@ def collect_kernel(chain, whole, sums, detail, slot, after_s, scratch):
     """
     found = 0
     chunk = np.int64(chain[slot, HEAD])
-    used = head_used_kernel(np.int64(chain[slot, LENGTH]))
+    used = head_used_kernel(length_kernel(chain, slot))
     while chunk >= 0:
         for position in range(used - 1, -1, -1):
             time_s = np.int64(whole[chunk, 2 * position + SECOND])
@@ -293,7 +295,6 @@ def write_back_kernel(counter, chain, whole, sums, detail, slot, scratch, kept):
         whole[previous, OLDER] = 0
     else:
         chain[slot, HEAD] = -1
-    chain[slot, LENGTH] = kept
     free_chunks_kernel(counter, whole, chunk)
 
 

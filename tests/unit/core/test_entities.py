@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -20,7 +21,6 @@ from detector.core.entities import (
     GROW_INDEX,
     GROW_SLOTS,
     HEAD,
-    LENGTH,
     LOAD_MAX,
     SLOTS,
     EntityTable,
@@ -30,11 +30,13 @@ from detector.core.entities import (
     grown,
     index_kernel,
     index_size,
+    length_kernel,
     new_table,
     older_kernel,
     reindexed,
 )
 from detector.core.operator import step
+from detector.core.spec import parse_feature
 from detector.core.state import new_state
 from tests.streams import EVERYTHING, codes, examples, stream
 
@@ -136,12 +138,18 @@ def test_every_chunk_is_in_one_chain_or_free(rows: list[int]) -> None:
         chunks = set(range(int(table.counter[CHUNKS])))
         for slot in range(int(table.counter[SLOTS])):
             chain = walk(table, int(table.chain[slot, HEAD]))
-            assert len(chain) == -(-int(table.chain[slot, LENGTH]) // CHUNK)
+            assert len(chain) == -(-int(length_kernel(table.chain, slot)) // CHUNK)
             assert set(chain) <= chunks
             chunks -= set(chain)
         free = walk(table, int(table.counter[FREE_CHUNK]))
         assert set(free) == chunks
         assert len(free) == table.counter[FREE_COUNT]
+
+
+def test_more_windows_than_a_chain_has_entries_for_are_refused() -> None:
+    count = replace(EVERYTHING, features=tuple(parse_feature(f"card.count.{hours}h") for hours in range(1, 600)))
+    with pytest.raises(ValueError, match="features of card: 599 windows are too many"):
+        new_state(count)
 
 
 def walk(table: EntityTable, chunk: int) -> list[int]:
