@@ -33,14 +33,14 @@ from numpy.typing import NDArray
 from detector.adapters.outside import Scorer, in_unit, left_out, spread
 from detector.core.half_space_trees import BULK_WIDTHS
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
-from detector.core.turns import FILLED, Turning, new_counter, turn
+from detector.core.turns import OWN, Turning, new_counter, take, turn
 
 MAPPED_ROWS_MAX = 200  # of the reference that are scored to learn what range scores have
 FITTED_KEPT = 4
 # Proven by a test: a row's score is the same, to the last bit, alone and among others.
 IN_ANY_COMPANY = frozenset({"sklearn.ensemble.IsolationForest", "sklearn.svm.OneClassSVM"})
 
-REFERENCE_ROWS, LEARNED, COUNTER = 3, 4, 5
+REFERENCE_ROWS, LEARNED, COUNTER = range(OWN, OWN + 3)
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -151,7 +151,8 @@ class PluginMember(Turning):
         places = (counter[LEARNED] + np.arange(len(rows))) % self.spec.rows
         last = slice(max(0, len(rows) - self.spec.rows), None)
         arrays["latest"][places[last]] = rows[last]
-        counter[[FILLED, LEARNED]] += len(rows)
+        counter[LEARNED] += len(rows)
+        take(counter, taken)
 
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: Any = None) -> None:
         """The rows kept become the reference, scaled by the feature profile at this row; `sample` is not looked at."""

@@ -23,7 +23,7 @@ from detector.adapters.trained_file import LIBRARY, Artifact, Card, TrainedError
 from detector.adapters.trained_scores import scorer
 from detector.core.spec import Spec
 from detector.core.trained import smoothed_logit
-from detector.core.turns import FILLED, Turning, new_counter, turn
+from detector.core.turns import OWN, Turning, join, new_counter, take, turn
 
 PIVOT_ROWS = 1_000
 Arrays = dict[str, NDArray[Any]]
@@ -122,7 +122,7 @@ class TrainedMember(Turning):
 
     def new_arrays(self) -> Arrays:
         """The state before the first row: when it turns."""
-        return {"counter": new_counter(3, PIVOT_ROWS)}
+        return {"counter": new_counter(OWN, PIVOT_ROWS)}
 
     def ready(self, arrays: Arrays) -> bool:
         """Whether it is known how its scores are spread."""
@@ -134,7 +134,7 @@ class TrainedMember(Turning):
 
     def learn(self, arrays: Arrays, features: NDArray[np.float64], trace: Any, taken: NDArray[np.bool_]) -> None:
         """Count the rows taken."""
-        arrays["counter"][FILLED] += np.count_nonzero(taken)
+        take(arrays["counter"], taken)
 
     def pivot(self, arrays: Arrays, cumulated: Any = None, sample: Any = None) -> None:
         """The next window begins."""
@@ -151,7 +151,7 @@ class TrainedMember(Turning):
         if self.pivots(one) != self.pivots(other):
             raise ValueError(f"{self.name}: expected as many pivots, found {self.pivots(one)} and {self.pivots(other)}")
         merged = {"counter": one["counter"].copy()}
-        merged["counter"][FILLED] += other["counter"][FILLED]
+        join(merged["counter"], other["counter"])
         return merged
 
     def _published(self, values: NDArray[np.float64]) -> NDArray[np.float64]:

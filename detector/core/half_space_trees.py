@@ -23,7 +23,7 @@ from detector.core import spec as spec_
 from detector.core.jit import allocating, kernel
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
 from detector.core.trees import sum_kernel, walk_kernel
-from detector.core.turns import FILLED, PIVOTS, Turning, new_counter, turn
+from detector.core.turns import FILLED, OWN, PIVOTS, Turning, join, new_counter, take, turn
 
 SIZE_LIMIT_SHARE = 0.1  # the paper's: a node with less of the window's mass ends the walk
 PADDING = 0.15  # river's: splits keep away from the edges of their half-space
@@ -31,7 +31,7 @@ PADDING = 0.15  # river's: splits keep away from the edges of their half-space
 # six falls, so that the first split on a feature parts what is odd from what is usual, not the usual from itself
 BULK_WIDTHS = 4.0
 
-REFERENCE_ROWS, SAME_SCALE, COUNTER = 3, 4, 5
+REFERENCE_ROWS, SAME_SCALE, COUNTER = range(OWN, OWN + 3)
 
 Arrays = dict[str, NDArray[Any]]
 Trace = Any
@@ -167,7 +167,7 @@ class HalfSpaceForest(Turning):
     def count(self, arrays: Arrays, leaf: NDArray[np.int32], taken: NDArray[np.bool_]) -> None:
         """Add the taken rows to the masses of their leaves."""
         count_kernel(leaf, taken, arrays["latest"])
-        arrays["counter"][FILLED] += np.count_nonzero(taken)
+        take(arrays["counter"], taken)
 
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
         """At the window's edge: latest becomes reference, and the scale follows the profile where it has moved.
@@ -205,7 +205,7 @@ class HalfSpaceForest(Turning):
             raise ValueError("half_space_trees: expected one reference and scale, found two; pivot both alike first")
         merged = {name: array.copy() for name, array in one.items()}
         merged["latest"] += other["latest"]
-        merged["counter"][FILLED] += other["counter"][FILLED]
+        join(merged["counter"], other["counter"])
         return merged
 
 

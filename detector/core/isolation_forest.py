@@ -20,10 +20,10 @@ from detector.core import spec as spec_
 from detector.core.jit import allocating, kernel
 from detector.core.reservoir import LARGEST, draws
 from detector.core.trees import sum_kernel, walk_kernel
-from detector.core.turns import FILLED, Turning, new_counter, turn
+from detector.core.turns import FILLED, OWN, Turning, join, new_counter, take, turn
 
 EULER = 0.5772156649015329
-LEARNED, BUILT, COUNTER = 3, 4, 5
+LEARNED, BUILT, COUNTER = range(OWN, OWN + 3)
 
 Arrays = dict[str, NDArray[Any]]
 Trace = Any
@@ -84,7 +84,7 @@ class RollingForest(Turning):
 
     def learn(self, arrays: Arrays, features: NDArray[np.float64], trace: Trace, taken: NDArray[np.bool_]) -> None:
         """Count the rows taken: what they say lies in the reservoir."""
-        arrays["counter"][FILLED] += np.count_nonzero(taken)
+        take(arrays["counter"], taken)
 
     def explain(self, arrays: Arrays, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """What each of the columns adds to the score of one row (f,), and the base that they add to; see `credit`."""
@@ -136,7 +136,7 @@ class RollingForest(Turning):
         if any(not np.array_equal(one[name], other[name]) for name in ("feature", "threshold", "length")):
             raise ValueError("isolation_forest: expected one set of trees, found two; pivot both alike first")
         merged = {name: array.copy() for name, array in one.items()}
-        merged["counter"][FILLED] += other["counter"][FILLED]
+        join(merged["counter"], other["counter"])
         return merged
 
 

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from detector.core import credit
 from detector.core import spec as spec_
 from detector.core.jit import allocating, kernel
-from detector.core.projections import CALIBRATION_ROWS_MAX, asinh_kernel, cholesky_kernel, scale_kernel, spread
-from detector.core.turns import FILLED, Turning, new_counter, turn
+from detector.core.projections import CALIBRATION_ROWS_MAX, cholesky_kernel
+from detector.core.scaling import asinh_kernel, read_lines, scale_kernel
+from detector.core.turns import FILLED, OWN, Turning, join, new_counter, take, turn
 
-LEARNED, CALIBRATED, CALIBRATE, REFIT, COUNTER = 3, 4, 5, 6, 7
+LEARNED, CALIBRATED, CALIBRATE, REFIT, COUNTER = range(OWN, OWN + 5)
 REFIT_ROWS = 1 << 14
 FENCE = 2.0  # interquartile ranges from the median to where a box plot's whisker ends, of a symmetric column (Tukey)
 CORE, CORE_STEPS = 0.75, 2
@@ -83,7 +84,7 @@ class MahalanobisDistance(Turning):
 
     def learn(self, arrays: Arrays, features: NDArray[np.float64], trace: Trace, taken: NDArray[np.bool_]) -> None:
         """Count the rows taken: what they say lies in the reservoir."""
-        arrays["counter"][FILLED] += np.count_nonzero(taken)
+        take(arrays["counter"], taken)
 
     def explain(self, arrays: Arrays, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """What each of the columns adds to the score of one row (f,), and the base, the score of a usual distance.
@@ -121,7 +122,7 @@ class MahalanobisDistance(Turning):
         if any(not np.array_equal(one[name], other[name]) for name in ("center", "unit", "mean", "whiten")):
             raise ValueError("mahalanobis: expected one covariance, found two; pivot both alike first")
         merged = {name: array.copy() for name, array in one.items()}
-        merged["counter"][FILLED] += other["counter"][FILLED]
+        join(merged["counter"], other["counter"])
         return merged
 
     def _scaled(self, arrays: Arrays, values: NDArray[Any], columns: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -137,10 +138,9 @@ class MahalanobisDistance(Turning):
 
     def _rescale(self, arrays: Arrays, sample: NDArray[np.float32]) -> None:
         """Center and units by `sample` float32 (rows, m)."""
-        for column, values in enumerate(sample.T.astype(np.float64)):
-            known = values[~np.isnan(values)]
-            arrays["center"][column] = np.median(known) if len(known) else 0.0
-            arrays["unit"][column] = FENCE * spread(known) if len(known) else 1.0
+        columns = read_lines(np.ascontiguousarray(sample.T))
+        arrays["center"][:] = columns.median
+        arrays["unit"][:] = np.where(columns.known > 0, FENCE * columns.spread, 1.0)
 
     def _refit(self, arrays: Arrays, sample: NDArray[np.float32]) -> None:
         """Both covariances by `sample` float32 (rows, m)."""

@@ -28,17 +28,15 @@ from detector.core import credit
 from detector.core import spec as spec_
 from detector.core.jit import allocating, kernel
 from detector.core.profile import bin_edges
-from detector.core.turns import FILLED, Turning, new_counter, turn
+from detector.core.scaling import Lines, asinh_kernel, log2_kernel, read_lines, scale_kernel
+from detector.core.turns import FILLED, OWN, Turning, join, new_counter, take, turn
 
 BINS = 64
 RIDGE = 0.01  # of each column's variance is its own: columns that are one and the same leave a direction all the same
-LEARNED, COUNTED, CALIBRATE, COUNTER = 3, 4, 5, 6
+LEARNED, COUNTED, CALIBRATE, COUNTER = range(OWN, OWN + 4)
 MEMORY_ROWS = 1 << 18
 CALIBRATION_ROWS_MAX = 1 << 18
 DEVIATION = 0.7413  # of an interquartile range: the standard deviation of normal values
-LARGEST_SCALED = 1e9
-# log2(1 + f) = f + f (1 - f) (A + B f + C f²), exact at 0 and 1, elsewhere within 2e-4
-A, B, C = 0.43807325, -0.23669342, 0.0803073
 
 Arrays = dict[str, NDArray[Any]]
 Trace = Any
@@ -103,8 +101,8 @@ class ProjectionForest(Turning):
     def learn(self, arrays: Arrays, features: NDArray[np.float64], trace: Trace, taken: NDArray[np.bool_]) -> None:
         """Count the rows taken."""
         if trace is not None:
-            count_kernel(trace, taken, arrays["latest"])
-        arrays["counter"][FILLED] += np.count_nonzero(taken)
+            count_kernel(trace, np.flatnonzero(~taken), arrays["latest"])
+        take(arrays["counter"], taken)
 
     def explain(self, arrays: Arrays, row: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """What each of the columns adds to the score of one row (f,), and the base that they add to.
@@ -152,38 +150,33 @@ class ProjectionForest(Turning):
 
     def calibrate(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
         """Scales and widths by `sample` float32 (rows, m) and the profile; counts start again with its rows."""
-        center, unit = arrays["center"], arrays["unit"]
-        for column in range(sample.shape[1]):
-            known = sample[:, column].astype(np.float64)
-            center[column], unit[column] = self._scale_of(known[~np.isnan(known)], cumulated[self.profiled[column]])
         values = np.ascontiguousarray(sample.T)
+        columns = read_lines(values)
+        arrays["center"][:] = columns.median
+        arrays["unit"][:] = columns.spread if self.spec.view == "asinh" else self._ranges(columns, cumulated)
         every = np.arange(len(values))
         z = self.scaled(arrays, values, every)
         projected = np.zeros((self.spec.projections, z.shape[1]), np.float32)
         if self.spec.view == "asinh":
             whiten_kernel(z, self.chosen, self.drawn, arrays["weight"])
         project_kernel(z, self.chosen, arrays["weight"], projected)
-        deviation = np.array([spread(line) for line in projected]) * DEVIATION
+        lines = read_lines(projected)
         grid = arrays["grid"]
-        grid[0] = 1.0 / (self.spec.width * deviation)
-        grid[1] = BINS / 2 + 2.0 * self.shift - grid[0] * np.median(projected, axis=1)
+        grid[0] = 1.0 / (self.spec.width * DEVIATION * lines.spread)
+        grid[1] = BINS / 2 + 2.0 * self.shift - grid[0] * lines.median
         bins = self.bins(arrays, values, every)
         arrays["reference"][:] = 0
-        count_kernel(bins, np.ones(len(sample), np.bool_), arrays["reference"])
+        count_kernel(bins, np.empty(0, np.int64), arrays["reference"])
         arrays["counter"][COUNTED] = len(sample)
 
-    def _scale_of(self, known: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
-        """Center and unit of a column from what the sample knows of it; its range from the whole profile too."""
-        if len(known) == 0:
-            return 0.0, 1.0
-        center = float(np.median(known))
-        if self.spec.view == "asinh":
-            return center, spread(known)
-        low, high = float(known.min()), float(known.max())
-        if counts[-1] > 0:
-            low = min(low, float(self._edges[np.searchsorted(counts, 0, side="right") - 1]))
-            high = max(high, float(self._edges[np.searchsorted(counts, counts[-1], side="left")]))
-        return center, high - low if high > low else max(1.0, abs(center))
+    def _ranges(self, columns: Lines, cumulated: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Ranges (m,) of columns: of what the sample knows, and of the whole profile too."""
+        low, high = columns.low.copy(), columns.high.copy()
+        for column, counts in enumerate(cumulated[self.profiled]):
+            if columns.known[column] and counts[-1] > 0:
+                low[column] = min(low[column], self._edges[np.searchsorted(counts, 0, side="right") - 1])
+                high[column] = max(high[column], self._edges[np.searchsorted(counts, counts[-1], side="left")])
+        return np.where(high > low, high - low, np.maximum(1.0, np.abs(columns.median)))
 
     def merge(self, one: Arrays, other: Arrays) -> Arrays:
         """What two streams counted since a shared pivot, together (law: mass adds).
@@ -195,49 +188,8 @@ class ProjectionForest(Turning):
             raise ValueError(f"{self.name}: expected one calibration, found two; pivot both alike first")
         merged = {name: array.copy() for name, array in one.items()}
         merged["latest"] += other["latest"]
-        merged["counter"][FILLED] += other["counter"][FILLED]
+        join(merged["counter"], other["counter"])
         return merged
-
-
-def spread(values: NDArray[Any]) -> float:
-    """The interquartile range; where half of the values are equal, a wider one; never zero."""
-    low, high = 0.0, 0.0
-    for tail in (0.25, 0.1, 0.05, 0.01, 0.0):
-        low, high = np.quantile(values, (tail, 1.0 - tail))
-        if high - low > 1e-6 * max(abs(low), abs(high)):
-            return float(high - low)
-    return max(1.0, abs(float(high)))
-
-
-@kernel
-def scale_kernel(values, columns, center, unit, out):
-    """(value − center) ÷ unit of some rows of `values` (any, n) into `out` float32 (m, n); missing values become 0."""
-    for m in range(len(columns)):
-        column = columns[m]
-        middle = center[m]
-        factor = 1.0 / unit[m]
-        for i in range(values.shape[1]):
-            z = (values[column, i] - middle) * factor
-            z = min(max(z, -LARGEST_SCALED), LARGEST_SCALED)
-            out[m, i] = z if z == z else 0.0
-
-
-@allocating
-def asinh_kernel(z):
-    """asinh of `z` float32 (n,) in place, within 2e-4: the logarithm is a polynomial on the bits of the float."""
-    one = np.float32(1.0)
-    a, b, c = np.float32(A), np.float32(B), np.float32(C)
-    ln2 = np.float32(np.log(2.0))
-    grown = np.empty_like(z)
-    for i in range(len(z)):
-        magnitude = abs(z[i])
-        grown[i] = magnitude + np.sqrt(magnitude * magnitude + one)
-    bits = grown.view(np.int32)
-    mantissa = ((bits & np.int32(0x7FFFFF)) | np.int32(0x3F800000)).view(np.float32)
-    for i in range(len(z)):
-        f = mantissa[i] - one
-        log2 = np.float32((bits[i] >> 23) - 127) + f + f * (one - f) * (a + f * (b + f * c))
-        z[i] = np.copysign(log2 * ln2, z[i])
 
 
 @kernel
@@ -364,34 +316,49 @@ def table_kernel(bins, table, total):
 
 
 @allocating
-def count_kernel(bins, taken, counts):
-    """Count the rows taken. Every other row is counted apart: an addition waits for the one before in the same bin."""
-    apart = np.empty(BINS, counts.dtype)
+def count_kernel(bins, left_out, counts):
+    """Count rows, but for those `left_out`, few of them (their positions).
+
+    Every fourth row is counted apart: an addition waits for the one before in the same bin.
+    """
+    rows = bins.shape[1]
+    apart = np.empty((4, BINS), counts.dtype)
+    first, second, third, fourth = apart[0], apart[1], apart[2], apart[3]
+    one = np.int32(1)
     for p in range(len(bins)):
-        own = counts[p]
         line = bins[p]
         apart[:] = 0
-        for i in range(0, len(taken) - 1, 2):
-            own[np.uint64(line[i])] += taken[i]
-            apart[np.uint64(line[i + 1])] += taken[i + 1]
-        if len(taken) % 2:
-            own[np.uint64(line[len(taken) - 1])] += taken[len(taken) - 1]
+        for i in range(0, rows - 3, 4):
+            first[np.uint64(line[i])] += one
+            second[np.uint64(line[i + 1])] += one
+            third[np.uint64(line[i + 2])] += one
+            fourth[np.uint64(line[i + 3])] += one
+        for i in range(rows // 4 * 4, rows):
+            first[np.uint64(line[i])] += one
+        for i in left_out:
+            first[np.uint64(line[i])] -= one
+        own = counts[p]
         for b in range(BINS):
-            own[b] += apart[b]
+            own[b] += first[b] + second[b] + third[b] + fourth[b]
 
 
-@kernel
+@allocating
 def tabulate_kernel(counts, table):
     """The square of the bits of a bin: minus the mean log2 of its share and of its share at twice the width."""
+    size = counts.size
+    half = np.float32(0.5)
+    rows = np.empty(2 * size, np.float32)  # of each bin, and of the pair that it is in
     for p in range(len(counts)):
-        total = 0
+        for b in range(0, BINS, 2):
+            place = p * BINS + b
+            one, other = np.float32(counts[p, b]), np.float32(counts[p, b + 1])
+            rows[place], rows[place + 1] = one + half, other + half
+            rows[size + place] = rows[size + place + 1] = one + other + half
+    octaves = np.empty_like(rows)
+    log2_kernel(rows, octaves)
+    for p in range(len(counts)):
+        total = np.float32(np.log2(counts[p].sum() + 1.0))
         for b in range(BINS):
-            total += counts[p, b]
-        empty = np.log2((total + 1.0) / 0.5)  # most bins are, and a logarithm is what costs here
-        for pair in range(0, BINS, 2):
-            rows = counts[p, pair] + counts[p, pair + 1]
-            wide = np.log2((total + 1.0) / (rows + 0.5)) if rows > 0 else empty
-            for b in range(pair, pair + 2):
-                fine = np.log2((total + 1.0) / (counts[p, b] + 0.5)) if counts[p, b] > 0 else empty
-                bits = 0.5 * (fine + wide)
-                table[p, b] = bits * bits
+            place = p * BINS + b
+            bits = total - half * (octaves[place] + octaves[size + place])
+            table[p, b] = bits * bits

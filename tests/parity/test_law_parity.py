@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river.anomaly import HalfSpaceTrees as Theirs
 
-from detector.core.half_space_trees import FILLED, HalfSpaceForest, Splits
+from detector.core.half_space_trees import HalfSpaceForest, Splits
 from detector.core.spec import HalfSpaceTrees
+from detector.core.turns import FILLED
 from tests.streams import examples
 
 

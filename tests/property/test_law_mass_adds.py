@@ -14,7 +14,7 @@ from detector.core import profile
 from detector.core.models import Arrays, Member
 from detector.core.spec import Spec
 from detector.core.state import compile_plan
-from detector.core.turns import FILLED
+from detector.core.turns import FILLED, PASSED
 from tests.streams import SPECS, codes, examples, run, stream
 
 
@@ -60,7 +60,7 @@ def fresh_part(arrays: dict[str, np.ndarray]) -> None:
     """The same reference, with nothing learned since."""
     if "latest" in arrays:
         arrays["latest"][:] = 0
-    arrays["counter"][FILLED] = 0
+    arrays["counter"][[PASSED, FILLED]] = 0
 
 
 @examples(100, 10)
