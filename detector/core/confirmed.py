@@ -86,7 +86,7 @@ def run_kernel(chain, whole, sums, slot, now_s, window_s):
 def count_labels_kernel(row, key, is_fraud, change, arrived_s, asked, table, scratch):
     """Labels from `row` on into one entity's table; returns (next row, DONE or what to grow before going on)."""
     window_s, cell_per_s, lateness_s, slots_max, watermark_s = asked
-    counter, index, known, last_ms, chain, _, _, _, _, _, whole, sums, detail = table
+    counter, index, known, last_ms, chain, _, _, _, _, _, _, _, whole, sums, detail = table
     longest_s = window_s[len(window_s) - 1]
     for i in range(row, len(key)):
         if key[i] == 0:
@@ -98,7 +98,7 @@ def count_labels_kernel(row, key, is_fraud, change, arrived_s, asked, table, scr
                 span_s = longest_s // GRID + 1
                 correct_kernel(chain, whole, sums, np.int64(slot), arrived_s[i], span_s, 2.0 * fraud - 1.0)
             continue
-        why = room_kernel(counter, len(known), slots_max, len(whole), len(index))
+        why = room_kernel(counter, len(known), slots_max, len(whole), len(index), 0, 0)
         if why != DONE:
             return i, why
         if slot < 0:

@@ -27,15 +27,15 @@ CANDIDATES = 8  # slots looked at when the table is full
 LOAD_MAX = 0.7
 
 # positions in `EntityTable.counter`
-SLOTS, CHUNKS, FREE_CHUNK, FREE_COUNT, HAND, EVICTED, EXPIRED = range(7)
-COUNTERS = 7
+SLOTS, CHUNKS, FREE_CHUNK, FREE_COUNT, HAND, EVICTED, EXPIRED, CROWDS = range(8)
+COUNTERS = 8
 
 # why a kernel stopped before the end of its rows
-DONE, GROW_SLOTS, GROW_CHUNKS, GROW_INDEX = range(4)
+DONE, GROW_SLOTS, GROW_CHUNKS, GROW_INDEX, GROW_CROWDS = range(5)
 
 
 class EntityTable(NamedTuple):
-    """The arrays of one entity; s slots and c chunks are capacities, `counter` tells what is in use.
+    """The arrays of one entity; s slots, c chunks and d crowds are capacities, `counter` tells what is in use.
 
     Kernels unpack it once and hand plain arrays on: a tuple of arrays costs a reference count an array and call.
     """
@@ -48,8 +48,10 @@ class EntityTable(NamedTuple):
     place: NDArray[np.float32]  # (s, 2) latitude, longitude of the last place; (0, 2) where unused
     place_s: NDArray[np.uint32]  # (s,) when that was
     recent: NDArray[np.uint16]  # (s, width) fingerprints of each `new` feature's last distinct values, newest first
-    distinct: NDArray[np.uint16]  # (s, width) fingerprints of each `distinct` feature's values ...
-    distinct_s: NDArray[np.uint32]  # (s, width) ... and when each was last seen
+    distinct: NDArray[np.uint16]  # (s, `distinct` features) fingerprint of the feature's only value, 0 if none or more
+    distinct_s: NDArray[np.uint32]  # (s, `distinct` features) when it was last seen; of more, their crowd + 1
+    crowd: NDArray[np.uint16]  # (d, DISTINCT_MAX) fingerprints of the values of those that have had more than one ...
+    crowd_s: NDArray[np.uint32]  # (d, DISTINCT_MAX) ... and when each was last seen
     whole: NDArray[np.uint32]  # (c, 2 * CHUNK + 1): an entry's newest second, its rows; last, next chunk + 1
     sums: NDArray[np.float64]  # (c, CHUNK): an entry's amount
     detail: NDArray[np.float32]  # (c, 2 * CHUNK): its amounts' spread and largest; (c, 0) where no feature needs them
@@ -68,11 +70,14 @@ SPREAD, LARGEST = range(2)  # Σ (amount − the entry's mean)², which single p
 
 SLOT_ARRAYS = ("key", "last_ms", "chain", "place", "place_s", "recent", "distinct", "distinct_s")
 CHUNK_ARRAYS = ("whole", "sums", "detail")
+CROWD_ARRAYS = ("crowd", "crowd_s")
+PARTS = {GROW_SLOTS: (SLOTS, SLOT_ARRAYS), GROW_CHUNKS: (CHUNKS, CHUNK_ARRAYS), GROW_CROWDS: (CROWDS, CROWD_ARRAYS)}
+"""What grows together, and the counter of what is in use."""
 
 
-def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed: bool) -> EntityTable:
+def new_table(*, recent_width: int, distinct: int, places: bool, detailed: bool) -> EntityTable:
     """An empty table with the columns that the declared features need."""
-    slots, chunks = 256, 256
+    slots, chunks, crowds = 256, 256, max(256, 2 * distinct) if distinct else 0
     counter = np.zeros(COUNTERS, np.int64)
     counter[FREE_CHUNK] = -1
     return EntityTable(
@@ -84,8 +89,10 @@ def new_table(*, recent_width: int, distinct_width: int, places: bool, detailed:
         place=np.zeros((slots if places else 0, 2), np.float32),
         place_s=np.zeros(slots if places else 0, np.uint32),
         recent=np.zeros((slots, recent_width), np.uint16),
-        distinct=np.zeros((slots, distinct_width), np.uint16),
-        distinct_s=np.zeros((slots, distinct_width), np.uint32),
+        distinct=np.zeros((slots, distinct), np.uint16),
+        distinct_s=np.zeros((slots, distinct), np.uint32),
+        crowd=np.zeros((crowds, DISTINCT_MAX), np.uint16),
+        crowd_s=np.zeros((crowds, DISTINCT_MAX), np.uint32),
         whole=np.zeros((chunks, OLDER + 1), np.uint32),
         sums=np.zeros((chunks, CHUNK), np.float64),
         detail=np.zeros((chunks, 2 * CHUNK if detailed else 0), np.float32),
@@ -96,7 +103,7 @@ def grown(table: EntityTable, why: int) -> EntityTable:
     """The same table with room for more: small tables double, large ones grow in place by a sixteenth."""
     if why == GROW_INDEX:
         return reindexed(table, 2 * len(table.cells))
-    names, used = (SLOT_ARRAYS, SLOTS) if why == GROW_SLOTS else (CHUNK_ARRAYS, CHUNKS)
+    used, names = PARTS[why]
     count = int(table.counter[used])
     capacity = count * 2 if count < 65_536 else count + count // 16
     for name in names:
@@ -201,14 +208,19 @@ def free_chunks_kernel(counter, whole, chunk):
 
 
 @inlined
-def room_kernel(counter, slots, slots_max, chunks, cells):
-    """DONE when one more row surely fits these capacities, else which arrays to grow first."""
+def room_kernel(counter, slots, slots_max, chunks, cells, crowds, distinct):
+    """DONE when one more row surely fits these capacities, else which arrays to grow first.
+
+    A row may make a crowd of each of the `distinct` features.
+    """
     if counter[SLOTS] >= slots and counter[SLOTS] < slots_max:
         return GROW_SLOTS
     if counter[FREE_CHUNK] < 0 and counter[CHUNKS] >= chunks:
         return GROW_CHUNKS
     if counter[SLOTS] + 1 > LOAD_MAX * cells:
         return GROW_INDEX
+    if counter[CROWDS] + distinct > crowds:
+        return GROW_CROWDS
     return DONE
 
 

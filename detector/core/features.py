@@ -66,7 +66,7 @@ def table_for(plan: EntityPlan) -> EntityTable:
     kinds = plan.kinds
     return new_table(
         recent_width=plan.recent_width,
-        distinct_width=plan.distinct_width,
+        distinct=plan.distinct,
         places=bool(kinds & {DISTANCE_KM, SPEED_KMH}),
         detailed=bool(kinds & {AMOUNT_DEVIATION, AMOUNT_TO_MAX, PEAK_TO_MEAN}),
     )
@@ -185,7 +185,8 @@ def rows_kernel(start, stop, rows, asked, table, scratch, total, out):
     """Rows start..stop of one entity, in order; returns as `entity_kernel`."""
     event_time_ms, amount, key, latitude, longitude, late, watermark_ms = rows
     own_key, window_s, cell_per_s, totals, sights, lateness_s, slots_max = asked
-    counter, index, known, last_ms, chain, place, place_s, recent, distinct, distinct_s, whole, sums, detail = table
+    counter, index, known, last_ms, chain, place, place_s, recent, _, _, crowd, _, whole, sums, detail = table
+    sets = (table.distinct, table.distinct_s, crowd, table.crowd_s)
     longest_ms = 1000 * window_s[len(window_s) - 1]
     for i in range(start, stop):
         identity = key[own_key, i]
@@ -195,14 +196,14 @@ def rows_kernel(start, stop, rows, asked, table, scratch, total, out):
             continue
         slot = find_slot_kernel(index, known, identity)
         if not late[i]:
-            why = room_kernel(counter, len(known), slots_max, len(whole), len(index))
+            why = room_kernel(counter, len(known), slots_max, len(whole), len(index), len(crowd), sets[0].shape[1])
             if why != DONE:
                 return i, why
             if slot < 0:
                 slot = claim_slot_kernel(
                     counter, index, known, last_ms, chain, whole, identity, watermark_ms[i] - longest_ms, slots_max
                 )
-                forget_sights_kernel(slot, place, place_s, recent, distinct, distinct_s)
+                forget_sights_kernel(slot, place, place_s, recent, sets)
         now_s = event_time_ms[i] // 1000
         last = np.int64(-1)
         if slot >= 0:
@@ -212,16 +213,14 @@ def rows_kernel(start, stop, rows, asked, table, scratch, total, out):
             total[:] = 0.0
         read_totals_kernel(i, event_time_ms[i], last, amount[i], totals, total, out)
         where = (latitude[i], longitude[i])
-        read_sights_kernel(
-            i, slot, last, now_s, key, where, sights, window_s, place, place_s, recent, distinct, distinct_s, out
-        )
+        read_sights_kernel(i, slot, last, now_s, key, where, sights, window_s, place, place_s, recent, sets, out)
         if late[i]:
             continue
         append_kernel(
             counter, chain, whole, sums, detail, slot, now_s, amount[i], window_s, cell_per_s, lateness_s, scratch
         )
         last_ms[slot] = max(last, event_time_ms[i])
-        remember_kernel(i, slot, now_s, key, where, sights, place, place_s, recent, distinct, distinct_s)
+        remember_kernel(i, slot, now_s, key, where, sights, place, place_s, recent, sets, counter)
     return stop, DONE
 
 

@@ -126,7 +126,7 @@ def new_label_state(spec: Spec) -> LabelState | None:
         plans=plans,
         counter=np.zeros(COUNTERS, np.int64),
         pending=new_pending(spec.labels.pending_rows_max, len(plans), inputs),
-        tables=[new_table(recent_width=0, distinct_width=0, places=False, detailed=False) for _ in plans],
+        tables=[new_table(recent_width=0, distinct=0, places=False, detailed=False) for _ in plans],
         head=head.new_arrays(inputs),
         boosted=boosted.new_boosted(spec.labels, inputs),
     )

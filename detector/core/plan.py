@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.entities import DISTINCT_MAX, ENTRIES_MAX
+from detector.core.entities import ENTRIES_MAX
 from detector.core.spec import LABEL_KINDS, Entity, FeatureKind, Spec
 from detector.core.windows import cells_per_second, scratch_entries
 
@@ -50,7 +50,7 @@ class EntityPlan:
     totals: NDArray[np.int32]
     sights: NDArray[np.int32]
     recent_width: int
-    distinct_width: int
+    distinct: int
 
     @property
     def kinds(self) -> set[int]:
@@ -74,7 +74,7 @@ def plan_entity(spec: Spec, entity: Entity, of_labels: bool = False) -> EntityPl
     if scratch_entries(window_s, lateness_s) > ENTRIES_MAX:
         raise ValueError(f"features of {entity.name}: {len(windows)} windows are too many")
     rows = []
-    recent_width = distinct_width = 0
+    recent_width = distinct = 0
     for out, feature in mine:
         window = windows.index(feature.window_ms // 1000) if feature.window_ms else 0
         key = spec.keys.index(feature.key) if feature.key else -1
@@ -83,8 +83,8 @@ def plan_entity(spec: Spec, entity: Entity, of_labels: bool = False) -> EntityPl
             offset, width = recent_width, RECENT_MAX.get(feature.key, RECENT_MAX_OTHERS)
             recent_width += width
         elif feature.kind == FeatureKind.DISTINCT:
-            offset, width = distinct_width, DISTINCT_MAX
-            distinct_width += width
+            offset, width = distinct, 1
+            distinct += width
         rows.append((out, int(feature.kind), window, key, offset, width))
     return EntityPlan(
         entity=entity,
@@ -94,5 +94,5 @@ def plan_entity(spec: Spec, entity: Entity, of_labels: bool = False) -> EntityPl
         totals=np.array([row for row in rows if row[KIND] not in SIGHTS], np.int32).reshape(-1, 6),
         sights=np.array([row for row in rows if row[KIND] in SIGHTS], np.int32).reshape(-1, 6),
         recent_width=recent_width,
-        distinct_width=distinct_width,
+        distinct=distinct,
     )

@@ -2,12 +2,16 @@
 
 Small sets of 16-bit fingerprints stand in for the values: two values look alike once in 65,535 times, and then a new
 one passes for known, never the other way round.
+
+Most entities are ever seen with one value of a `distinct` feature, which their slot holds; only from a second value on
+have they a *crowd*, room for eight, which is theirs for good: a slot that changes hands keeps it, emptied.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from detector.core.entities import CROWDS, DISTINCT_MAX
 from detector.core.jit import inlined
 from detector.core.plan import DISTINCT, KEY, KIND, NEW, OFFSET, OUT, SPEED_KMH, WIDTH, WINDOW
 
@@ -16,7 +20,7 @@ EARTH_RADIUS_KM = 6_371.0
 
 
 @inlined
-def forget_sights_kernel(slot, place, place_s, recent, distinct, distinct_s):
+def forget_sights_kernel(slot, place, place_s, recent, sets):
     """A slot that changes hands remembers nothing."""
     if len(place) > 0:
         place[slot, 0] = np.nan
@@ -24,9 +28,22 @@ def forget_sights_kernel(slot, place, place_s, recent, distinct, distinct_s):
         place_s[slot] = 0
     for column in range(recent.shape[1]):
         recent[slot, column] = 0
+    distinct, distinct_s, crowd, crowd_s = sets
     for column in range(distinct.shape[1]):
-        distinct[slot, column] = 0
-        distinct_s[slot, column] = 0
+        row = crowd_kernel(distinct, distinct_s, slot, column)
+        if row < 0:
+            distinct[slot, column] = 0
+            distinct_s[slot, column] = 0
+            continue
+        for position in range(DISTINCT_MAX):
+            crowd[row, position] = 0
+            crowd_s[row, position] = 0
+
+
+@inlined
+def crowd_kernel(distinct, distinct_s, slot, column):
+    """The crowd that holds the values of a slot's `distinct` feature; -1 while it has had one, or none."""
+    return np.int64(distinct_s[slot, column]) - 1 if distinct[slot, column] == 0 else -1
 
 
 @inlined
@@ -42,8 +59,7 @@ def read_sights_kernel(
     place,
     place_s,
     recent,
-    distinct,
-    distinct_s,
+    sets,
     out,
 ):
     """Write the features of row i that come from where and with what the entity was last seen."""
@@ -59,9 +75,7 @@ def read_sights_kernel(
                 pass
             elif kind == DISTINCT:
                 window = window_s[feature[f, WINDOW]]
-                value = distinct_kernel(
-                    distinct, distinct_s, slot, fingerprint_kernel(with_key), now_s, window, first, end
-                )
+                value = distinct_kernel(sets, slot, first, fingerprint_kernel(with_key), now_s, window)
             elif last_ms >= 0:
                 value = is_new_kernel(recent, slot, fingerprint_kernel(with_key), first, end)
         elif last_ms >= 0:
@@ -92,16 +106,24 @@ def is_new_kernel(recent, slot, print16, first, end):
 
 
 @inlined
-def distinct_kernel(distinct, distinct_s, slot, print16, now_s, window_s, first, end):
-    """Distinct fingerprints within the window, this row's included."""
+def distinct_kernel(sets, slot, column, print16, now_s, window_s):
+    """Distinct fingerprints of the feature's column within the window, this row's included."""
+    distinct, distinct_s, crowd, crowd_s = sets
     count = 1
     if slot >= 0:
-        for position in range(first, end):
-            other = distinct[slot, position]
-            age = now_s - np.int64(distinct_s[slot, position])
-            if other != 0 and other != print16 and 0 <= age < window_s:
-                count += 1
-    return float(min(count, end - first))
+        row = crowd_kernel(distinct, distinct_s, slot, column)
+        if row < 0:
+            count += is_other_kernel(distinct[slot, column], distinct_s[slot, column], print16, now_s, window_s)
+        else:
+            for position in range(DISTINCT_MAX):
+                count += is_other_kernel(crowd[row, position], crowd_s[row, position], print16, now_s, window_s)
+    return float(min(count, DISTINCT_MAX))
+
+
+@inlined
+def is_other_kernel(other, other_s, print16, now_s, window_s):
+    """1 where there is another fingerprint, seen within the window."""
+    return 1 if other != 0 and other != print16 and 0 <= now_s - np.int64(other_s) < window_s else 0
 
 
 @inlined
@@ -118,7 +140,7 @@ def distance_kernel(latitude0, longitude0, latitude, longitude):
 
 
 @inlined
-def remember_kernel(i, slot, now_s, key, where, feature, place, place_s, recent, distinct, distinct_s):
+def remember_kernel(i, slot, now_s, key, where, feature, place, place_s, recent, sets, counter):
     """Fold row i into what the slot remembers besides its windows."""
     somewhere = len(place) > 0 and not (np.isnan(where[0]) or np.isnan(where[1]))
     if somewhere and now_s >= np.int64(place_s[slot]):
@@ -134,11 +156,10 @@ def remember_kernel(i, slot, now_s, key, where, feature, place, place_s, recent,
             continue
         print16 = fingerprint_kernel(with_key)
         first = feature[f, OFFSET]
-        last = first + feature[f, WIDTH] - 1
         if kind == NEW:
-            move_to_front_kernel(recent, slot, print16, first, last)
+            move_to_front_kernel(recent, slot, print16, first, first + feature[f, WIDTH] - 1)
         else:
-            sight_kernel(distinct, distinct_s, slot, print16, now_s, first, last)
+            sight_kernel(counter, sets, slot, first, print16, now_s)
 
 
 @inlined
@@ -154,15 +175,35 @@ def move_to_front_kernel(recent, slot, print16, first, last):
 
 
 @inlined
-def sight_kernel(distinct, distinct_s, slot, print16, now_s, first, last):
-    """Note when a value was last seen, in place of the one unseen for longest."""
-    target = first
-    for position in range(first, last + 1):
-        if distinct[slot, position] == print16:
+def sight_kernel(counter, sets, slot, column, print16, now_s):
+    """Note when a value was last seen; `room_kernel` has made sure that there is a crowd for a second one."""
+    distinct, distinct_s, crowd, crowd_s = sets
+    row = crowd_kernel(distinct, distinct_s, slot, column)
+    if row < 0:
+        only = distinct[slot, column]
+        if only == 0 or only == print16:
+            distinct[slot, column] = print16
+            distinct_s[slot, column] = max(np.int64(distinct_s[slot, column]), now_s)
+            return
+        row = counter[CROWDS]
+        counter[CROWDS] += 1
+        crowd[row, 0] = only
+        crowd_s[row, 0] = distinct_s[slot, column]
+        distinct[slot, column] = 0
+        distinct_s[slot, column] = row + 1
+    crowd_sight_kernel(crowd, crowd_s, row, print16, now_s)
+
+
+@inlined
+def crowd_sight_kernel(crowd, crowd_s, row, print16, now_s):
+    """Note when a crowd's value was last seen, in place of the one unseen for longest."""
+    target = 0
+    for position in range(DISTINCT_MAX):
+        if crowd[row, position] == print16:
             target = position
             break
-        if distinct_s[slot, position] < distinct_s[slot, target]:
+        if crowd_s[row, position] < crowd_s[row, target]:
             target = position
-    known = distinct[slot, target] == print16
-    distinct[slot, target] = print16
-    distinct_s[slot, target] = max(np.int64(distinct_s[slot, target]), now_s) if known else now_s
+    known = crowd[row, target] == print16
+    crowd[row, target] = print16
+    crowd_s[row, target] = max(np.int64(crowd_s[row, target]), now_s) if known else now_s

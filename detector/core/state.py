@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from detector.core import budget, drift, fusion, gate, profile, reservoir, surprise
 from detector.core.entities import (
-    CHUNK_ARRAYS,
-    CHUNKS,
     EVICTED,
-    SLOT_ARRAYS,
+    PARTS,
     SLOTS,
     EntityTable,
     index_size,
@@ -152,7 +150,7 @@ def saved_arrays(state: TaskState) -> dict[str, Array]:
 
 def _saved_table(prefix: str, table: EntityTable) -> dict[str, Array]:
     saved: dict[str, Array] = {prefix + "counter": table.counter}
-    for names, used in ((SLOT_ARRAYS, SLOTS), (CHUNK_ARRAYS, CHUNKS)):
+    for used, names in PARTS.values():
         saved |= {prefix + name: getattr(table, name)[: table.counter[used]] for name in names}
     return saved
 
@@ -191,7 +189,7 @@ def from_saved(spec: Spec, saved: dict[str, Array]) -> TaskState:
 
 def _restored_table(prefix: str, empty: EntityTable, saved: dict[str, Array]) -> EntityTable:
     fields: dict[str, Any] = {
-        name: _fitting(getattr(empty, name), saved[prefix + name]) for name in SLOT_ARRAYS + CHUNK_ARRAYS
+        name: _fitting(getattr(empty, name), saved[prefix + name]) for _, names in PARTS.values() for name in names
     }
     table = empty._replace(**fields | {"counter": saved[prefix + "counter"].copy()})
     return reindexed(table, index_size(int(table.counter[SLOTS])))

@@ -13,15 +13,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from detector.core.entities import (
     CHUNK,
     CHUNKS,
+    CROWDS,
     EVICTED,
     EXPIRED,
     FREE_CHUNK,
     FREE_COUNT,
     GROW_CHUNKS,
+    GROW_CROWDS,
     GROW_INDEX,
     GROW_SLOTS,
     HEAD,
     LOAD_MAX,
+    PARTS,
     SLOTS,
     EntityTable,
     claim_slot_kernel,
@@ -53,7 +56,7 @@ class Table(RuleBasedStateMachine):
 
     @initialize(slots_max=st.integers(1, 8))
     def start(self, slots_max: int) -> None:
-        self.table = new_table(recent_width=0, distinct_width=0, places=False, detailed=False)
+        self.table = new_table(recent_width=0, distinct=0, places=False, detailed=False)
         self.slots_max = slots_max
         self.seen: dict[int, int] = {}
         self.now_ms = 1_000
@@ -162,24 +165,29 @@ def walk(table: EntityTable, chunk: int) -> list[int]:
 
 
 def test_growth_keeps_what_is_there() -> None:
-    table = new_table(recent_width=3, distinct_width=2, places=True, detailed=True)
+    table = new_table(recent_width=3, distinct=2, places=True, detailed=True)
     random = np.random.RandomState(0)
     for name in table._fields:
         array = getattr(table, name)
         if name not in ("counter", "cells"):
             array[...] = random.randint(0, 100, array.shape)
     table.key[:] = random.permutation(len(table.key)) + 1
-    table.counter[SLOTS], table.counter[CHUNKS] = len(table.key), len(table.whole)
+    use_all(table)
     kept = {name: getattr(table, name).copy() for name in table._fields}
-    for why in (GROW_SLOTS, GROW_CHUNKS, GROW_INDEX, GROW_SLOTS, GROW_CHUNKS):
+    for why in 2 * (GROW_SLOTS, GROW_CHUNKS, GROW_CROWDS) + (GROW_INDEX,):
         table = grown(table, why)
-        table.counter[SLOTS], table.counter[CHUNKS] = len(table.key), len(table.whole)
+        use_all(table)
     for name, array in kept.items():
         if name not in ("counter", "cells"):
             grown_array = getattr(table, name)
             assert len(grown_array) >= 4 * len(array)
             np.testing.assert_array_equal(grown_array[: len(array)], array)
     assert len(table.cells) == 2 * len(kept["cells"])
+
+
+def use_all(table: EntityTable) -> None:
+    for used, names in PARTS.values():
+        table.counter[used] = len(getattr(table, names[0]))
 
 
 def test_an_index_is_never_crowded() -> None:
@@ -202,6 +210,28 @@ def test_a_stream_of_strangers_stays_within_its_bound() -> None:
     assert table.counter[EVICTED] == rows - 100
     assert table.counter[CHUNKS] <= 101
     assert all(found(table, key) >= 0 for key in batch.key[0, -80:])
+
+
+def test_a_slot_that_changes_hands_keeps_its_crowd_and_forgets_who_was_in_it() -> None:
+    """Devices take turns in one slot: each is seen with three cards, then with one."""
+    device = replace(EVERYTHING.entities[-1], slots_max=1)
+    spec = replace(EVERYTHING, entities=(device,), features=(parse_feature("device.distinct.card.7d"),))
+    batch = stream(spec, [0] * 8)
+    batch.key[spec.keys.index("device")] = np.repeat(np.array([1, 2], np.uint64), 4)
+    batch.key[spec.keys.index("card")] = np.array([1, 2, 3, 3, 3, 4, 4, 1]).astype(np.uint64) << np.uint64(48)
+    state = new_state(spec)
+    assert step(spec, state, batch).features[:, 0].tolist() == [1, 2, 3, 3, 1, 2, 2, 3]
+    assert state.tables[0].counter[CROWDS] == 1
+
+
+def test_devices_with_one_card_each_take_no_crowd() -> None:
+    spec = replace(EVERYTHING, entities=(replace(EVERYTHING.entities[-1], slots_max=1_000),))
+    batch = stream(spec, [0] * 1_000)
+    for name in ("device", "card"):
+        batch.key[spec.keys.index(name)] = (np.arange(1_000) % 500 + 1).astype(np.uint64) << np.uint64(48)
+    state = new_state(replace(spec, features=(parse_feature("device.distinct.card.7d"),)))
+    assert set(step(state.plan.spec, state, batch).features[:, 0]) == {1.0}
+    assert state.tables[0].counter[CROWDS] == 0
 
 
 def test_the_longest_unseen_expire_first() -> None:
