@@ -98,7 +98,7 @@ def count_labels_kernel(row, key, is_fraud, change, arrived_s, asked, table, scr
                 span_s = longest_s // GRID + 1
                 correct_kernel(chain, whole, sums, np.int64(slot), arrived_s[i], span_s, 2.0 * fraud - 1.0)
             continue
-        why = room_kernel(counter, len(known), slots_max, len(whole), len(index), 0, 0)
+        why = room_kernel(counter, (len(known), len(index), 0, len(whole), 0), slots_max, (0, 0))
         if why != DONE:
             return i, why
         if slot < 0:

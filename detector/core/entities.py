@@ -27,15 +27,15 @@ CANDIDATES = 8  # slots looked at when the table is full
 LOAD_MAX = 0.7
 
 # positions in `EntityTable.counter`
-SLOTS, CHUNKS, FREE_CHUNK, FREE_COUNT, HAND, EVICTED, EXPIRED, CROWDS = range(8)
-COUNTERS = 8
+SLOTS, CHUNKS, FREE_CHUNK, FREE_COUNT, HAND, EVICTED, EXPIRED, CROWDS, DETAILS = range(9)
+COUNTERS = 9
 
 # why a kernel stopped before the end of its rows
-DONE, GROW_SLOTS, GROW_CHUNKS, GROW_INDEX, GROW_CROWDS = range(5)
+DONE, GROW_SLOTS, GROW_CHUNKS, GROW_INDEX, GROW_CROWDS, GROW_DETAILS = range(6)
 
 
 class EntityTable(NamedTuple):
-    """The arrays of one entity; s slots, c chunks and d crowds are capacities, `counter` tells what is in use.
+    """The arrays of one entity: s slots, d crowds, c chunks, m details are capacities; `counter` tells what is used.
 
     Kernels unpack it once and hand plain arrays on: a tuple of arrays costs a reference count an array and call.
     """
@@ -52,9 +52,9 @@ class EntityTable(NamedTuple):
     distinct_s: NDArray[np.uint32]  # (s, `distinct` features) when it was last seen; of more, their crowd + 1
     crowd: NDArray[np.uint16]  # (d, DISTINCT_MAX) fingerprints of the values of those that have had more than one ...
     crowd_s: NDArray[np.uint32]  # (d, DISTINCT_MAX) ... and when each was last seen
-    whole: NDArray[np.uint32]  # (c, 2 * CHUNK + 1): an entry's newest second, its rows; last, next chunk + 1
+    whole: NDArray[np.uint32]  # (c, 2 * CHUNK + 1 or 2): an entry's newest second, its rows; then OLDER, and DETAIL
     sums: NDArray[np.float64]  # (c, CHUNK): an entry's amount
-    detail: NDArray[np.float32]  # (c, 2 * CHUNK): its amounts' spread and largest; (c, 0) where no feature needs them
+    detail: NDArray[np.float32]  # (m, 2 * CHUNK): its amounts' spread and largest; (0, 0) where no feature needs them
 
 
 # columns of `chain`
@@ -66,18 +66,24 @@ ENTRIES_MAX = (1 << 15) - 1  # of a chain: what fits beside its limit
 SECOND, ROWS = range(2)
 UNPRICED = 1 << 31  # set in ROWS where these rows had no amount, which therefore share no entry with others
 OLDER = 2 * CHUNK  # the next chunk of the chain, or of the free list, plus one
+DETAIL = OLDER + 1  # only where a feature needs details: a chunk's, from the first entry of several rows on, for good
 SPREAD, LARGEST = range(2)  # Σ (amount − the entry's mean)², which single precision can hold, as Σ amount² it cannot
 
 SLOT_ARRAYS = ("key", "last_ms", "chain", "place", "place_s", "recent", "distinct", "distinct_s")
-CHUNK_ARRAYS = ("whole", "sums", "detail")
+CHUNK_ARRAYS = ("whole", "sums")
 CROWD_ARRAYS = ("crowd", "crowd_s")
-PARTS = {GROW_SLOTS: (SLOTS, SLOT_ARRAYS), GROW_CHUNKS: (CHUNKS, CHUNK_ARRAYS), GROW_CROWDS: (CROWDS, CROWD_ARRAYS)}
+PARTS = {
+    GROW_SLOTS: (SLOTS, SLOT_ARRAYS),
+    GROW_CROWDS: (CROWDS, CROWD_ARRAYS),
+    GROW_CHUNKS: (CHUNKS, CHUNK_ARRAYS),
+    GROW_DETAILS: (DETAILS, ("detail",)),
+}
 """What grows together, and the counter of what is in use."""
 
 
 def new_table(*, recent_width: int, distinct: int, places: bool, detailed: bool) -> EntityTable:
     """An empty table with the columns that the declared features need."""
-    slots, chunks, crowds = 256, 256, max(256, 2 * distinct) if distinct else 0
+    slots, chunks, crowds, details = 256, 256, 256 if distinct else 0, 256 if detailed else 0
     counter = np.zeros(COUNTERS, np.int64)
     counter[FREE_CHUNK] = -1
     return EntityTable(
@@ -93,9 +99,9 @@ def new_table(*, recent_width: int, distinct: int, places: bool, detailed: bool)
         distinct_s=np.zeros((slots, distinct), np.uint32),
         crowd=np.zeros((crowds, DISTINCT_MAX), np.uint16),
         crowd_s=np.zeros((crowds, DISTINCT_MAX), np.uint32),
-        whole=np.zeros((chunks, OLDER + 1), np.uint32),
+        whole=np.zeros((chunks, DETAIL + 1 if detailed else DETAIL), np.uint32),
         sums=np.zeros((chunks, CHUNK), np.float64),
-        detail=np.zeros((chunks, 2 * CHUNK if detailed else 0), np.float32),
+        detail=np.zeros((details, 2 * CHUNK if detailed else 0), np.float32),
     )
 
 
@@ -103,9 +109,9 @@ def grown(table: EntityTable, why: int) -> EntityTable:
     """The same table with room for more: small tables double, large ones grow in place by a sixteenth."""
     if why == GROW_INDEX:
         return reindexed(table, 2 * len(table.cells))
-    used, names = PARTS[why]
-    count = int(table.counter[used])
-    capacity = count * 2 if count < 65_536 else count + count // 16
+    _, names = PARTS[why]
+    size = len(getattr(table, names[0]))
+    capacity = size * 2 if size < 65_536 else size + size // 16
     for name in names:
         array = getattr(table, name)
         if len(array):
@@ -196,6 +202,12 @@ def older_kernel(whole, chunk):
     return np.int64(whole[chunk, OLDER]) - 1
 
 
+@inlined
+def detail_kernel(whole, detail, chunk):
+    """The row of `detail` that tells of the chunk's entries, or -1 while each of them is of one row."""
+    return np.int64(whole[chunk, DETAIL]) - 1 if detail.shape[1] > 0 else -1
+
+
 @kernel
 def free_chunks_kernel(counter, whole, chunk):
     """Put a chain of chunks, from `chunk` on, on the free list."""
@@ -208,19 +220,19 @@ def free_chunks_kernel(counter, whole, chunk):
 
 
 @inlined
-def room_kernel(counter, slots, slots_max, chunks, cells, crowds, distinct):
-    """DONE when one more row surely fits these capacities, else which arrays to grow first.
-
-    A row may make a crowd of each of the `distinct` features.
-    """
+def room_kernel(counter, sizes, slots_max, wanted):
+    """DONE when one more row, which may want so many new crowds and details, surely fits, else what to grow first."""
+    slots, cells, crowds, chunks, details = sizes
     if counter[SLOTS] >= slots and counter[SLOTS] < slots_max:
         return GROW_SLOTS
     if counter[FREE_CHUNK] < 0 and counter[CHUNKS] >= chunks:
         return GROW_CHUNKS
     if counter[SLOTS] + 1 > LOAD_MAX * cells:
         return GROW_INDEX
-    if counter[CROWDS] + distinct > crowds:
+    if counter[CROWDS] + wanted[0] > crowds:
         return GROW_CROWDS
+    if counter[DETAILS] + wanted[1] > details:
+        return GROW_DETAILS
     return DONE
 
 

@@ -16,6 +16,7 @@ from detector.core.entities import (
     HEAD,
     EntityTable,
     claim_slot_kernel,
+    detail_kernel,
     find_slot_kernel,
     grown,
     new_table,
@@ -50,6 +51,7 @@ from detector.core.windows import (
     T_SQUARES,
     TOTALS,
     append_kernel,
+    details_wanted_kernel,
     gather_kernel,
     scratch_entries,
 )
@@ -153,7 +155,6 @@ def fetch_kernel(key, own_key, start, stop, table, here):
     index, known, last_ms, chain = table.cells, table.key, table.last_ms, table.chain
     whole, sums, detail = table.whole, table.sums, table.detail
     mask = len(index) - 1
-    detailed = detail.shape[1] > 0
     warmth = 0.0
     for i in range(start, stop):
         warmth += index[np.int64(key[own_key, i] & np.uint64(mask))]
@@ -171,8 +172,9 @@ def fetch_kernel(key, own_key, start, stop, table, here):
             chunk = here[i]
             if chunk >= 0:
                 warmth += sums[chunk, 0]
-                if detailed:
-                    warmth += detail[chunk, 0]
+                told = detail_kernel(whole, detail, chunk)
+                if told >= 0:
+                    warmth += detail[told, 0]
                 here[i] = older_kernel(whole, chunk)
                 alive = True
         if not alive:
@@ -187,6 +189,8 @@ def rows_kernel(start, stop, rows, asked, table, scratch, total, out):
     own_key, window_s, cell_per_s, totals, sights, lateness_s, slots_max = asked
     counter, index, known, last_ms, chain, place, place_s, recent, _, _, crowd, _, whole, sums, detail = table
     sets = (table.distinct, table.distinct_s, crowd, table.crowd_s)
+    sizes = (len(known), len(index), len(crowd), len(whole), len(detail))
+    wanted = (sets[0].shape[1], details_wanted_kernel(scratch, detail))
     longest_ms = 1000 * window_s[len(window_s) - 1]
     for i in range(start, stop):
         identity = key[own_key, i]
@@ -196,7 +200,7 @@ def rows_kernel(start, stop, rows, asked, table, scratch, total, out):
             continue
         slot = find_slot_kernel(index, known, identity)
         if not late[i]:
-            why = room_kernel(counter, len(known), slots_max, len(whole), len(index), len(crowd), sets[0].shape[1])
+            why = room_kernel(counter, sizes, slots_max, wanted)
             if why != DONE:
                 return i, why
             if slot < 0:

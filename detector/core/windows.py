@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from detector.core.entities import (
     CHUNK,
     CHUNKS,
+    DETAIL,
+    DETAILS,
     FILL,
     FREE_CHUNK,
     FREE_COUNT,
@@ -28,6 +30,7 @@ from detector.core.entities import (
     SECOND,
     SPREAD,
     UNPRICED,
+    detail_kernel,
     fill_kernel,
     free_chunks_kernel,
     length_kernel,
@@ -70,6 +73,7 @@ def gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s,
     w = 0
     age = np.int64(0)
     while chunk >= 0 and age < longest:
+        told = detail_kernel(whole, detail, chunk)
         for position in range(used - 1, -1, -1):
             age = now_s - np.int64(whole[chunk, 2 * position + SECOND])
             if age < 0:
@@ -91,8 +95,12 @@ def gather_kernel(chain, whole, sums, detail, slot, now_s, window_s, lateness_s,
             entry_largest = 0.0
             if detailed:
                 if entry_priced > 0.0:
-                    entry_square = detail[chunk, 2 * position + SPREAD] + entry_amount * entry_amount / entry_priced
-                entry_largest = np.float64(detail[chunk, 2 * position + LARGEST])
+                    entry_square = entry_amount * entry_amount / entry_priced
+                if told >= 0:
+                    entry_square += detail[told, 2 * position + SPREAD]
+                    entry_largest = np.float64(detail[told, 2 * position + LARGEST])
+                else:
+                    entry_largest = np.float64(largest_kernel(entry_amount))
                 square += entry_square
                 largest = max(largest, entry_largest)
             passed = w - 1
@@ -138,10 +146,13 @@ def append_kernel(counter, chain, whole, sums, detail, slot, now_s, amount, wind
     if unpriced == 0:
         if detail.shape[1] > 0:
             before = np.float64(whole[chunk, 2 * position + ROWS]) - 1.0
-            detail[chunk, 2 * position + SPREAD] += np.float32(
-                spread_kernel(before, sums[chunk, position], 1.0, amount)
-            )
-            detail[chunk, 2 * position + LARGEST] = max(detail[chunk, 2 * position + LARGEST], np.float32(amount))
+            told = detail_kernel(whole, detail, chunk)
+            if told < 0 and before > 0.0:
+                told = take_detail_kernel(counter, whole, sums, detail, chunk)
+            if told >= 0:
+                apart = spread_kernel(before, sums[chunk, position], 1.0, amount)
+                detail[told, 2 * position + SPREAD] += np.float32(apart)
+                detail[told, 2 * position + LARGEST] = max(detail[told, 2 * position + LARGEST], np.float32(amount))
         sums[chunk, position] += amount
 
 
@@ -177,6 +188,30 @@ def take_chunk_kernel(counter, whole, sums, detail):
     return taken
 
 
+@kernel
+def take_detail_kernel(counter, whole, sums, detail, chunk):
+    """A detail for a chunk whose entries had one row each; `room_kernel` has made sure that there is one."""
+    taken = counter[DETAILS]
+    counter[DETAILS] += 1
+    whole[chunk, DETAIL] = taken + 1
+    for position in range(CHUNK):
+        detail[taken, 2 * position + SPREAD] = 0.0
+        detail[taken, 2 * position + LARGEST] = largest_kernel(sums[chunk, position])
+    return taken
+
+
+@inlined
+def largest_kernel(amount):
+    """The largest amount of an entry of one row; none is less than 0."""
+    return max(np.float32(0.0), np.float32(amount))
+
+
+@inlined
+def details_wanted_kernel(scratch, detail):
+    """Details that one row may need: a merge may need one for every chunk of the chain, and the row one more."""
+    return len(scratch) // CHUNK + 2 if detail.shape[1] > 0 else 0
+
+
 @inlined
 def clear_kernel(whole, sums, detail, chunk):
     """Zero a chunk's entries: unused ones are saved with the rest, and must not hold what was there before."""
@@ -184,8 +219,10 @@ def clear_kernel(whole, sums, detail, chunk):
         whole[chunk, column] = 0
     for column in range(CHUNK):
         sums[chunk, column] = 0.0
-    for column in range(detail.shape[1]):
-        detail[chunk, column] = 0.0
+    told = detail_kernel(whole, detail, chunk)
+    if told >= 0:
+        for column in range(detail.shape[1]):
+            detail[told, column] = 0.0
 
 
 @inlined
@@ -248,6 +285,7 @@ def collect_kernel(chain, whole, sums, detail, slot, after_s, scratch):
     chunk = np.int64(chain[slot, HEAD])
     used = head_used_kernel(length_kernel(chain, slot))
     while chunk >= 0:
+        told = detail_kernel(whole, detail, chunk)
         for position in range(used - 1, -1, -1):
             time_s = np.int64(whole[chunk, 2 * position + SECOND])
             if time_s <= after_s:
@@ -261,10 +299,10 @@ def collect_kernel(chain, whole, sums, detail, slot, after_s, scratch):
             scratch[row, S_ROWS] = whole[chunk, 2 * position + ROWS]
             scratch[row, S_AMOUNT] = sums[chunk, position]
             scratch[row, S_SPREAD] = 0.0
-            scratch[row, S_LARGEST] = 0.0
-            if detail.shape[1] > 0:
-                scratch[row, S_SPREAD] = detail[chunk, 2 * position + SPREAD]
-                scratch[row, S_LARGEST] = detail[chunk, 2 * position + LARGEST]
+            scratch[row, S_LARGEST] = largest_kernel(sums[chunk, position])
+            if told >= 0:
+                scratch[row, S_SPREAD] = detail[told, 2 * position + SPREAD]
+                scratch[row, S_LARGEST] = detail[told, 2 * position + LARGEST]
             found += 1
         chunk = older_kernel(whole, chunk)
         used = CHUNK
@@ -280,13 +318,16 @@ def write_back_kernel(counter, chain, whole, sums, detail, slot, scratch, kept):
     row = 0
     while row < kept:
         clear_kernel(whole, sums, detail, chunk)
+        told = detail_kernel(whole, detail, chunk)
         for position in range(used - 1, -1, -1):
             whole[chunk, 2 * position + SECOND] = np.int64(scratch[row, S_SECOND])
             whole[chunk, 2 * position + ROWS] = np.int64(scratch[row, S_ROWS])
             sums[chunk, position] = scratch[row, S_AMOUNT]
-            if detail.shape[1] > 0:
-                detail[chunk, 2 * position + SPREAD] = scratch[row, S_SPREAD]
-                detail[chunk, 2 * position + LARGEST] = scratch[row, S_LARGEST]
+            if detail.shape[1] > 0 and told < 0 and 1.0 < scratch[row, S_ROWS] < UNPRICED:
+                told = take_detail_kernel(counter, whole, sums, detail, chunk)
+            if told >= 0:
+                detail[told, 2 * position + SPREAD] = scratch[row, S_SPREAD]
+                detail[told, 2 * position + LARGEST] = scratch[row, S_LARGEST]
             row += 1
         previous = chunk
         chunk = older_kernel(whole, chunk)

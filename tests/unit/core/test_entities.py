@@ -14,18 +14,24 @@ from detector.core.entities import (
     CHUNK,
     CHUNKS,
     CROWDS,
+    DETAIL,
+    DETAILS,
     EVICTED,
     EXPIRED,
     FREE_CHUNK,
     FREE_COUNT,
     GROW_CHUNKS,
     GROW_CROWDS,
+    GROW_DETAILS,
     GROW_INDEX,
     GROW_SLOTS,
     HEAD,
     LOAD_MAX,
+    OLDER,
     PARTS,
+    ROWS,
     SLOTS,
+    UNPRICED,
     EntityTable,
     claim_slot_kernel,
     find_slot_kernel,
@@ -147,6 +153,16 @@ def test_every_chunk_is_in_one_chain_or_free(rows: list[int]) -> None:
         free = walk(table, int(table.counter[FREE_CHUNK]))
         assert set(free) == chunks
         assert len(free) == table.counter[FREE_COUNT]
+        if len(table.detail):
+            each_has_a_detail_if_it_needs_one(table)
+
+
+def each_has_a_detail_if_it_needs_one(table: EntityTable) -> None:
+    used, taken = int(table.counter[CHUNKS]), int(table.counter[DETAILS])
+    told = table.whole[:used, DETAIL]
+    assert sorted(told[told > 0]) == list(range(1, taken + 1))
+    rows = table.whole[:used, ROWS:OLDER:2]
+    assert (told[((rows > 1) & (rows < UNPRICED)).any(axis=1)] > 0).all()
 
 
 def test_more_windows_than_a_chain_has_entries_for_are_refused() -> None:
@@ -174,7 +190,7 @@ def test_growth_keeps_what_is_there() -> None:
     table.key[:] = random.permutation(len(table.key)) + 1
     use_all(table)
     kept = {name: getattr(table, name).copy() for name in table._fields}
-    for why in 2 * (GROW_SLOTS, GROW_CHUNKS, GROW_CROWDS) + (GROW_INDEX,):
+    for why in 2 * (GROW_SLOTS, GROW_CHUNKS, GROW_CROWDS, GROW_DETAILS) + (GROW_INDEX,):
         table = grown(table, why)
         use_all(table)
     for name, array in kept.items():
@@ -232,6 +248,24 @@ def test_devices_with_one_card_each_take_no_crowd() -> None:
     state = new_state(replace(spec, features=(parse_feature("device.distinct.card.7d"),)))
     assert set(step(state.plan.spec, state, batch).features[:, 0]) == {1.0}
     assert state.tables[0].counter[CROWDS] == 0
+
+
+def test_a_chunk_takes_a_detail_with_its_first_entry_of_several_rows() -> None:
+    """Rows with amounts, an hour apart and then within a second of each other; rows without share an entry freely."""
+    spec = replace(EVERYTHING, features=(parse_feature("card.amount_deviation.24h"),))
+    batch = stream(spec, [0] * (CHUNK + 4))
+    batch.key[spec.keys.index("card")] = 1 << 48
+    batch.event_time_ms[:CHUNK] = batch.event_time_ms[0] + 3_600_000 * np.arange(CHUNK)
+    batch.event_time_ms[CHUNK:] = batch.event_time_ms[CHUNK - 1] + 3_600_000
+    batch.amount[:] = 10.0 + np.arange(len(batch))
+    batch.amount[CHUNK : CHUNK + 2] = np.nan
+    state, details = new_state(spec), []
+    for row in range(len(batch)):
+        step(spec, state, batch.rows(row, row + 1))
+        details.append(int(state.tables[0].counter[DETAILS]))
+    assert details == [0] * (CHUNK + 3) + [1]
+    told = state.tables[0].detail[0].reshape(CHUNK, 2)
+    assert told[:2].tolist() == [[0.0, 0.0], [0.5, 10.0 + CHUNK + 3]]
 
 
 def test_the_longest_unseen_expire_first() -> None:
