@@ -275,9 +275,17 @@ class Spec:
         """16 hex digits over what shapes the state; thresholds, budget and trained heads are left out, so they may
         change live.
         """
+        return _digest(self._state_fields())
+
+    def state_parts(self) -> dict[str, str]:
+        """The same part by part, each by the name that a configuration has for it, so that a change can be named."""
+        fields = self._state_fields()
+        return {PART_NAMES.get(name, name): _digest({"": value})[:8] for name, value in fields.items() if value}
+
+    def _state_fields(self) -> dict[str, object]:
         fields = dataclasses.asdict(self)
         del fields["decision"], fields["partitions"], fields["heads"]
-        return _digest({"version": STATE_VERSION, **fields})
+        return {"version": STATE_VERSION, **fields}
 
 
 def parse_duration_ms(text: str) -> int:
@@ -332,6 +340,9 @@ def parse_feature(name: str) -> Feature:
         ".peak_to_mean.W .distinct.KEY.W .distance_km .speed_kmh .fraud_count.W .fraud_rate.W .fraud_age.W "
         ".fraud_streak.W, where W is a window such as 24h"
     )
+
+
+PART_NAMES = {"version": "the detector's version", "members": "models", "allowed_lateness_ms": "allowed_lateness"}
 
 
 def _digest(fields: dict[str, object]) -> str:

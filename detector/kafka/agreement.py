@@ -54,8 +54,8 @@ def agreed(ledger: Ledger, partition: int, settled: Settled, record: JournalReco
     if record.state_fingerprint != ledger.state_fingerprint:
         raise ConfigurationRefused(
             f"expected a configuration whose state has fingerprint {record.state_fingerprint}, as the state of "
-            f"partition {partition} has, found {ledger.state_fingerprint}: entities, features, models, labels or "
-            "columns have changed. Start once with --rebuild to fold the retained log anew (no alert is repeated), or "
+            f"partition {partition} has, found {ledger.state_fingerprint}: {changed(ledger, record)} changed since. "
+            "Start once with --rebuild to fold the retained log anew (no alert is repeated), or "
             "take a new application_id to begin anew"
         )
     if record.spec_fingerprint != ledger.spec_fingerprint:
@@ -93,6 +93,13 @@ def agreed(ledger: Ledger, partition: int, settled: Settled, record: JournalReco
             "from there; what is read again is decided and published again, with the same ids"
         )
     return offset
+
+
+def changed(ledger: Ledger, record: JournalRecord) -> str:
+    """What of the configuration is not what it was when the state was made, as far as the record tells."""
+    names = [*ledger.state_parts, *(name for name in record.state_parts if name not in ledger.state_parts)]
+    found = [name for name in names if record.state_parts.get(name) != ledger.state_parts.get(name)]
+    return " and ".join(found) if record.state_parts and found else "entities, features, models, labels or columns"
 
 
 def made_anew(ledger: Ledger, record: JournalRecord) -> list[str]:

@@ -40,6 +40,7 @@ class Engine(Protocol):
 
     spec_fingerprint: str
     state_fingerprint: str
+    state_parts: dict[str, str]  # what the latter is made of: digests by name
     slots: Mapping[str, int]  # entity → slots_max, for the metrics
 
     def new_state(self, partition: int) -> Any:
@@ -103,6 +104,7 @@ class CoreEngine:
         ]
         self.slots: Mapping[str, int] = {entity.name: entity.slots_max for entity in spec.entities}
         self.spec_fingerprint, self.state_fingerprint = spec.fingerprint(), spec.state_fingerprint()
+        self.state_parts = spec.state_parts()
 
     def new_state(self, partition: int) -> Any:
         """The state of the task of `partition` before its first record."""

@@ -45,7 +45,8 @@ class JournalRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     `inputs` maps `topic-partition` to the next offset; `origin_offset` is the first offset that the task ever read,
     `labels_origin` that of its labels. `cuts`: those since the snapshot, in order. `merged`: where there is no
     snapshot, up to here both logs were folded anew, in the order of event time (see `replay`). `topic_ids`: of the
-    inputs' topics, by cluster and name; empty where the broker gives none.
+    inputs' topics, by cluster and name; empty where the broker gives none. `state_parts`: digests of what the state's
+    fingerprint is made of, by name; empty in records of older versions.
     """
 
     version: int
@@ -61,6 +62,7 @@ class JournalRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     cuts: tuple[Cut, ...] = ()
     merged: Cut | None = None
     topic_ids: dict[str, str] = {}
+    state_parts: dict[str, str] = {}
 
 
 def encode(record: JournalRecord) -> bytes:

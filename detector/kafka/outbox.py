@@ -25,7 +25,7 @@ Report = Callable[[KafkaError | None, Message], None]
 class Ledger:
     """What journal records say besides the task: the topics, the spec and the guarantee they are written under.
 
-    `labels_topic`: None where no labels are read. `topic_ids`: of the inputs, as `JournalRecord` has them.
+    `labels_topic`: None where no labels are read. `topic_ids`, `state_parts`: as `JournalRecord` has them.
     """
 
     topic: str
@@ -36,6 +36,7 @@ class Ledger:
     guarantee: str
     labels_topic: str | None = None
     topic_ids: dict[str, str] = field(default_factory=dict)
+    state_parts: dict[str, str] = field(default_factory=dict)
 
     def entry(self, task: Task) -> tuple[str, OutMessage, int]:
         """Topic, message and partition of the journal record of the commit now being made."""
@@ -60,6 +61,7 @@ class Ledger:
             cuts=cuts,
             merged=merged,
             topic_ids=self.topic_ids,
+            state_parts=self.state_parts,
         )
         message = OutMessage(journal.key(task.partition), journal.encode(record), [])
         return self.journal_topic, message, task.partition

@@ -145,6 +145,7 @@ def _assemble(
         guarantee,
         labels_topic,
         insist("ask for the ids of the inputs", lambda: topics.topic_ids(admin, inputs)),
+        engine.state_parts,
     )
     exactly = guarantee == "exactly_once"
     config = client.producer_config(settings, own.transactional_id if exactly else None, on_error)

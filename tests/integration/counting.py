@@ -153,6 +153,7 @@ class Counting:
     ) -> None:
         self._labels, self._members = labels, members
         self.spec_fingerprint, self.state_fingerprint = "spec-1", state_fingerprint
+        self.state_parts = {"counting": state_fingerprint}
         self._alerts, self._pad = alerts, b"\xa5" * pad_bytes
         self._after: list[tuple[int, int, int]] = []
 

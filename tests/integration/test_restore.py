@@ -165,6 +165,7 @@ def test_a_state_of_another_shape_ends_with_78(kafka: str, one_partition: dict[s
     assert run(kafka, one_partition)[0] == 0
     code, log, _ = run(kafka, one_partition, state_fingerprint="state-2")
     assert code == 78
+    assert "counting changed since" in log
     assert "--rebuild" in log
     assert "application_id" in log
     code, _, (restore,) = run(kafka, one_partition, state_fingerprint="state-2", rebuild=True)

@@ -12,6 +12,7 @@ from detector.core.spec import (
     Entity,
     FeatureKind,
     HalfSpaceTrees,
+    Labels,
     Spec,
     SpecError,
     parse_duration_ms,
@@ -107,3 +108,17 @@ def test_fingerprints_tell_specs_apart() -> None:
 def test_state_fingerprints_leave_out_what_may_change_live() -> None:
     assert {spec.state_fingerprint() for spec in DECISIONS} == {CARD_ONLY.state_fingerprint()}
     assert len({spec.state_fingerprint() for spec in [CARD_ONLY, *SHAPES]}) == 1 + len(SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        (replace(CARD_ONLY, seed=43), {"seed"}),
+        (replace(CARD_ONLY, members=(HalfSpaceTrees(),)), {"models"}),
+        (replace(CARD_ONLY, allowed_lateness_ms=1), {"allowed_lateness"}),
+        (replace(CARD_ONLY, labels=Labels()), {"labels"}),
+        (replace(CARD_ONLY, decision=Decision(99)), set()),
+    ],
+)
+def test_state_parts_name_what_changed(changed: Spec, names: set[str]) -> None:
+    assert {name for name, _ in set(changed.state_parts().items()) ^ set(CARD_ONLY.state_parts().items())} == names

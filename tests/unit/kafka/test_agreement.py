@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -50,6 +52,22 @@ def test_what_does_not_agree_is_refused(changes: dict[str, object], found: str) 
     record = msgspec.structs.replace(RECORD, **changes)
     with pytest.raises(ConfigurationRefused, match=found):
         agreement.agreed(LEDGER, 2, settled(700), record)
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ({}, "entities, features, models, labels or columns changed since"),
+        ({"seed": "1", "models": "b"}, "found state-1: models changed since"),
+        ({"seed": "2", "models": "b", "labels": "c"}, "found state-1: seed and models and labels changed since"),
+    ],
+    ids=["not_recorded", "one", "several"],
+)
+def test_a_refusal_names_what_changed(before: dict[str, str], said: str) -> None:
+    ledger = replace(LEDGER, state_parts={"seed": "1", "models": "a"})
+    record = msgspec.structs.replace(RECORD, state_fingerprint="state-2", state_parts=before)
+    with pytest.raises(ConfigurationRefused, match=said):
+        agreement.agreed(ledger, 2, settled(700), record)
 
 
 def test_at_least_once_the_journal_may_be_ahead_of_the_group() -> None:
