@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from detector.core.jit import inlined, kernel
 
 BINS = 4_096  # a power of two, for the Fenwick tree
+POWER = 2.5  # of the surprise in its mean: a square times a root
 NATS_LINEAR, NATS_MAX = 8.0, 30.0  # 1 - exp(-30) leaves room below 1 in 64 bits
 TAIL_SHARE, TAIL_ROWS = 0.01, 16  # with such a share, or so many rows, above it a rank is counted; beyond goes on ...
 TAIL_INDEX = 4.0  # ... a Pareto tail of this index: nearly exponential, and never at an end
@@ -33,23 +34,31 @@ def score_bins(score: NDArray[np.float64]) -> NDArray[np.int64]:
 def fuse(surprise: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """One score a row in 0–1, the *anomaly*, from the members' surprise (members, n) in nats: one minus a share.
 
-    The weighted root of the mean square: where members agree it is what they say; a member that is much surprised is
-    heard. Monotone in each; beyond NATS_LINEAR it rises ever slower, so that it never ends.
+    The weighted power mean of exponent POWER: where members agree it is what they say; a member that is much surprised
+    is heard. Monotone in each; beyond NATS_LINEAR it rises ever slower, so that it never ends.
     """
     score = np.empty(surprise.shape[1])
     fuse_kernel(surprise, weight / weight.sum(), score)
     return score
 
 
+def worth(surprise: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each member (members,) adds to the sum that the anomaly of one row is the root of."""
+    added: NDArray[np.float64] = weight * surprise * surprise * np.sqrt(surprise)
+    return added
+
+
 @kernel
 def fuse_kernel(surprise, share, score):
-    """The same into `score` (n,); `share` (members,): the weights, which sum to one."""
+    """The same as `fuse` into `score` (n,); `share` (members,): the weights, which sum to one."""
+    score[:] = 0.0
+    for m in range(len(share)):
+        for i in range(len(score)):
+            nats = surprise[m, i]
+            score[i] += share[m] * (nats * nats * np.sqrt(nats))
     room = NATS_MAX - NATS_LINEAR
     for i in range(len(score)):
-        square = 0.0
-        for m in range(len(share)):
-            square += share[m] * (surprise[m, i] * surprise[m, i])
-        nats = np.sqrt(square)
+        nats = score[i] ** (1.0 / POWER)
         beyond = max(nats - NATS_LINEAR, 0.0)
         nats = min(nats, NATS_LINEAR) + room * beyond / (room + beyond)
         score[i] = 1.0 - np.exp(-nats)

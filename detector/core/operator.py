@@ -236,7 +236,7 @@ def anomaly_contributions(
     members = zip(state.plan.members, state.plan.places, state.members, strict=True)
     for position, (member, place, arrays) in enumerate(members):
         given[position, place] = member.explain(arrays, row)[0]
-    return given, credit.fused(given, state.plan.weight * nats * nats)
+    return given, credit.fused(given, fusion.worth(nats, state.plan.weight))
 
 
 def learn(

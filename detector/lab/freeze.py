@@ -89,7 +89,7 @@ class Frozen:
         nats = self.surprise(self.features[None])[:, 0]
         plan = self.state.plan
         given, fused = anomaly_contributions(self.state, self.features, nats)
-        worth = plan.weight * nats * nats
+        worth = fusion.worth(nats, plan.weight)
         alone = [credit.fused(one[None], worth[at : at + 1]) for at, one in enumerate(given)]
         return np.stack([*alone, fused])[:, plan.watched]
 

@@ -56,6 +56,7 @@ class ProjectionsAsinhSettings(MemberSettings):
 class MahalanobisSettings(MemberSettings):
     """The distance from the rows' middle in units of how they spread and go together (Mahalanobis, 1936)."""
 
+    weight: float = Field(default=1.5, gt=0, le=100, description="How much its say counts beside the others'.")
     pivot_rows: int = Field(default=1_000, ge=64, le=10_000_000, description="Rows between pivots.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,24 @@ def test_the_body_is_counted_and_the_tail_is_fitted() -> None:
     for octaves in (0.2, 1.0, 2.0, 4.0, 12.0):
         _, nats = read(np.array([[1.0 / (1.0 + 2.0**-octaves)]]), tails)
         assert abs(nats[0, 0] - octaves) < 0.06 * max(1.0, octaves)
+
+
+@pytest.mark.parametrize("shape", [-0.4, -0.2, 0.0, 0.15])
+def test_a_nat_is_the_same_share_whether_the_tail_has_an_end_or_runs_far_out(shape: float) -> None:
+    exponential = np.random.RandomState(2).exponential(1.0, 200_000)
+    octaves = np.expm1(shape * exponential) / shape if shape else exponential
+    tails = tails_of(1.0 / (1.0 + 2.0 ** -octaves[None, :]))
+    for nats in (3.0, 5.0, 7.0):
+        at = np.expm1(shape * nats) / shape if shape else nats
+        _, told = read(np.array([[1.0 / (1.0 + 2.0**-at)]]), tails)
+        assert abs(told[0, 0] - nats) < 0.1 * nats
+
+
+def test_few_rows_leave_the_tail_exponential() -> None:
+    octaves = np.sqrt(np.random.RandomState(3).exponential(1.0, 400))
+    tails = tails_of(1.0 / (1.0 + 2.0 ** -octaves[None, :]))
+    slopes = np.diff(tails[0, int((np.sort(octaves)[-20] - surprise.LOWEST_OCTAVE) * surprise.BINS_AN_OCTAVE) :])
+    assert slopes.max() < 1.1 * slopes.min()
 
 
 def test_counts_halve_and_the_scale_stays() -> None:
