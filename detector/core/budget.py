@@ -42,6 +42,7 @@ MEMORY_ALERTS = 32.0  # the ranks remember rows for about so many alerts: long e
 MEMORY_ROWS_MIN, MEMORY_ROWS_MAX = 1 << 12, 1 << 20  # ... and as short as that allows, to follow the stream
 MEMORY_ROWS = 1 << 18  # without a budget
 STANDING_ROWS = 1 << 20  # what the risk is read from remembers longer than what the budget follows
+YOUNG_ROWS_MIN = 1 << 12
 LEVEL_MIN, LEVEL_MAX = 0.5, 2.0  # today's rate against the profile's
 
 USUAL_ROWS_MAX = 1 << 16  # the usual amount is a mean of logarithms over about so many rows
@@ -182,11 +183,24 @@ def share_by_value_kernel(octaves, tie_break, clock, values, learn):
     return (total - lower - equal + tie_break * (equal + 1.0)) / (total + 1.0)
 
 
+@inlined
+def halvings_kernel(rows, stood):
+    """How often the counts that the risk is read from halve now, after so many rows, of which so many are counted.
+
+    Twice where a young stream has doubled: its first rows were scored by models, and made of windows, that had seen
+    little, and their scores would stand above all others for long.
+    """
+    if YOUNG_ROWS_MIN <= rows < STANDING_ROWS and rows & (rows - 1) == 0:
+        return 2
+    return 1 if stood >= STANDING_ROWS else 0
+
+
 @kernel
 def decide_kernel(
     event_time_ms,
     amount,
     late,
+    burst,
     scored,
     bins,
     tie_break,
@@ -205,7 +219,7 @@ def decide_kernel(
 ):
     """Rank, decide and count rows one after the other; fills `risk` (n,) and `verdict` (n,).
 
-    `alerts_per_day` < 0: no budget, the threshold alone decides.
+    `alerts_per_day` < 0: no budget, the threshold alone decides. Rows of a `burst` (n,) do not move the risk's scale.
     """
     budgeted = alerts_per_day >= 0
     may_be_out = 0.0
@@ -246,10 +260,11 @@ def decide_kernel(
         if not late[i]:
             count_kernel(tree, bins[i], 1)
             clock[SCORED] += 1
-            count_kernel(standing, bins[i], 1)
-            clock[STOOD] += 1
-            if clock[STOOD] >= STANDING_ROWS:
-                clock[STOOD] = halve_kernel(standing)
+            if not burst[i]:
+                count_kernel(standing, bins[i], 1)
+                clock[STOOD] += 1
+            for _ in range(halvings_kernel(clock[ROWS], clock[STOOD])):
+                clock[STOOD] = halve_kernel(standing, True)
             if clock[SCORED] >= meter[MEMORY]:
-                clock[SCORED] = halve_kernel(tree)
-                clock[VALUED] = halve_kernel(values)
+                clock[SCORED] = halve_kernel(tree, False)
+                clock[VALUED] = halve_kernel(values, False)

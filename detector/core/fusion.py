@@ -5,7 +5,7 @@ Risk is the share of earlier rows that scored lower, times a thousand: 990 means
 Above 990 ranks are not counted: the risk goes on by the score's own height, a nat of it being a nat of the share. So a
 burst does not use the highest ranks up, what is odder has the higher risk whenever it comes, and the scale up there is
 the same all year, for it hangs on one quantile alone.
-Counts halve once in a while, so the scale follows the stream.
+Counts halve once in a while, so the scale follows the stream; a young stream's often, for its usual is yet to come.
 """
 
 from __future__ import annotations
@@ -85,15 +85,21 @@ def below_kernel(tree, position):
 
 
 @kernel
-def halve_kernel(tree):
-    """Halve every bin, rounding down; returns what is left in total. The tree is taken apart into its bins and back."""
-    total = 0
+def halve_kernel(tree, even):
+    """Halve every bin; returns what is left in total. The tree is taken apart into its bins and back.
+
+    Rounded down, so that what single rows said is forgotten first; or, `even`, such that what lies below each bin is
+    halved to the unit, and the far tail keeps its share.
+    """
     for node in range(BINS, 0, -1):
         parent = node + (node & -node)
         if parent <= BINS:
             tree[parent] -= tree[node]
+    below = 0
+    total = 0
     for node in range(1, BINS + 1):
-        tree[node] >>= 1
+        below += tree[node]
+        tree[node] = (below >> 1) - total if even else tree[node] >> 1
         total += tree[node]
     for node in range(1, BINS + 1):
         parent = node + (node & -node)

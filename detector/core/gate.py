@@ -5,6 +5,10 @@ score exceeds the 99 % quantile of a long past is scored and decided, not learne
 would be locked out for ever: when more than half of the last rows exceed the quantile, the gate opens by itself, until
 they no longer do.
 
+A row belongs to a *burst* where it exceeds the quantile, the gate is shut, and more than three times as many of the
+last rows exceed it as should. The scale of the risk score does not count such rows: an attack would raise what is
+usual.
+
 Row *j* sees what row *i* < *j* did to the gate, and the quantile moves at pivots only (law: cut invariance).
 """
 
@@ -20,6 +24,7 @@ from detector.core.jit import kernel
 
 SHARE = 0.01
 RING_ROWS = 2_000
+BURST_ROWS = int(3 * SHARE * RING_ROWS)
 MEMORY_ROWS = 1 << 18  # counts halve here: the quantile's horizon is some 200,000 rows
 COUNTED_MIN = 1_000  # before so many rows the gate is open
 
@@ -35,18 +40,23 @@ def new_arrays() -> Arrays:
     return {"counter": counter, "counts": np.zeros(BINS, np.int64), "ring": np.zeros(RING_ROWS, np.bool_)}
 
 
-def pass_through(gate: Arrays, bins: NDArray[np.int64], late: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which rows are learned, (n,): not late, and not held back. `bins` int64 (n,) of fused scores."""
-    taken = np.empty(len(bins), np.bool_)
-    gate_kernel(bins, late, gate["counter"], gate["counts"], gate["ring"], taken)
-    return taken
+def pass_through(
+    gate: Arrays, bins: NDArray[np.int64], late: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows are learned, (n,): not late, and not held back; and which belong to a burst, (n,).
+
+    `bins` int64 (n,) of fused scores.
+    """
+    taken, burst = np.empty(len(bins), np.bool_), np.empty(len(bins), np.bool_)
+    gate_kernel(bins, late, gate["counter"], gate["counts"], gate["ring"], taken, burst)
+    return taken, burst
 
 
 @kernel
-def gate_kernel(bins, late, counter, counts, ring, taken):
-    """Row by row; `taken` bool (n,)."""
+def gate_kernel(bins, late, counter, counts, ring, taken, burst):
+    """Row by row; `taken`, `burst` bool (n,)."""
     for i in range(len(bins)):
-        taken[i] = False
+        taken[i] = burst[i] = False
         if late[i]:
             continue
         exceeds = bins[i] > counter[THRESHOLD]
@@ -59,6 +69,7 @@ def gate_kernel(bins, late, counter, counts, ring, taken):
         taken[i] = not exceeds or 2 * counter[EXCEEDING] > RING_ROWS
         if not taken[i]:
             counter[HELD] += 1
+            burst[i] = counter[EXCEEDING] > BURST_ROWS
 
 
 @kernel

@@ -173,7 +173,7 @@ def decide(
     decided.model_version[part] = state.plan.members[0].pivots(state.members[0])
     decision = spec.decision
     fused = fusion.fuse(nats, state.plan.weight)
-    taken = gate.pass_through(state.gate, fusion.score_bins(fused), decided.late[part])
+    taken, burst = gate.pass_through(state.gate, fusion.score_bins(fused), decided.late[part])
     if state.labels is not None:
         fused = supervise(spec, state.labels, batch, decided.features[part], nats, fused)
     if spec.heads is not None:
@@ -183,6 +183,7 @@ def decide(
         batch.event_time_ms,
         batch.amount,
         decided.late[part],
+        burst,
         ready,
         fusion.score_bins(fused),
         tie_break,

@@ -46,6 +46,7 @@ def spend(
     late: np.ndarray | None = None,
     amount: np.ndarray | None = None,
     money_weight: float = 0.0,
+    burst: np.ndarray | None = None,
 ) -> Spending:
     rows = len(event_time_ms)
     clock = np.zeros(budget.CLOCK, np.int64)
@@ -59,6 +60,7 @@ def spend(
         event_time_ms,
         np.ones(rows) if amount is None else amount,
         np.zeros(rows, np.bool_) if late is None else late,
+        np.zeros(rows, np.bool_) if burst is None else burst,
         True,
         fusion.score_bins(score),
         budget.tie_breaks(np.arange(rows), 42),
@@ -308,6 +310,30 @@ def test_no_alert_below_the_least_risk() -> None:
     assert 0.05 < np.mean(spent.verdict == 2) <= 0.15
 
 
+def test_the_scale_of_the_risk_forgets_a_stream_s_youth() -> None:
+    """Its first rows score high for the models knew little; soon one row in a hundred has a risk of 990 after all."""
+    random = np.random.RandomState(12)
+    stream = times(random, 5_000, 20.0)
+    score = uniform_scores(random, len(stream))
+    score[:3_000] = 1.0 - (1.0 - score[:3_000]) * 1e-3
+    risk = spend(stream, score, -1).risk
+    assert np.mean(risk[4_096:8_000] >= 990.0) < 0.001
+    assert 0.007 < np.mean(risk[40_000:] >= 990.0) < 0.012
+
+
+def test_a_burst_does_not_move_the_scale_of_the_risk() -> None:
+    random = np.random.RandomState(13)
+    stream = times(random, 5_000, 10.0)
+    score = uniform_scores(random, len(stream))
+    burst = np.zeros(len(stream), np.bool_)
+    burst[20_000:22_000] = True
+    score[burst] = 1.0 - 1e-4 * (1.0 - score[burst])
+    risk = spend(stream, score, -1, burst=burst).risk
+    assert risk[burst].min() > 995.0
+    assert 0.008 < np.mean(risk[22_000:32_000] >= 990.0) < 0.012
+    assert np.mean(spend(stream, score, -1).risk[22_000:32_000] >= 990.0) < 0.001
+
+
 def test_nothing_is_decided_before_scores_mean_something() -> None:
     clock = np.zeros(budget.CLOCK, np.int64)
     clock[[budget.EVENT_MS, budget.FIRST_MS]] = -1
@@ -316,7 +342,7 @@ def test_nothing_is_decided_before_scores_mean_something() -> None:
     budget.decide_kernel(
         MIDNIGHT_MS + np.arange(10) * 1_000,
         np.ones(10),
-        np.zeros(10, np.bool_),
+        *np.zeros((2, 10), np.bool_),
         False,
         np.zeros(10, np.int64),
         np.full(10, 0.5),

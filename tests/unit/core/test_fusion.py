@@ -36,11 +36,20 @@ def test_ranks_are_those_of_numpy(bins: list[int], position: int, share: float) 
 @given(st.lists(BIN, max_size=200))
 def test_halving_keeps_the_shape(bins: list[int]) -> None:
     tree = tree_of(bins)
-    left = fusion.halve_kernel(tree)
+    left = fusion.halve_kernel(tree, False)
     expected = np.bincount(np.array(bins, np.int64), minlength=fusion.BINS) >> 1
     assert left == expected.sum()
     found = [fusion.below_kernel(tree, place + 1) - fusion.below_kernel(tree, place) for place in range(fusion.BINS)]
     np.testing.assert_array_equal(found, expected)
+
+
+@examples(30, 5)
+@given(st.lists(BIN, max_size=200))
+def test_even_halving_keeps_the_share_beyond_each_bin(bins: list[int]) -> None:
+    tree, places = tree_of(bins), range(fusion.BINS + 1)
+    before = np.array([fusion.below_kernel(tree, place) for place in places])
+    assert fusion.halve_kernel(tree, True) == len(bins) // 2
+    np.testing.assert_array_equal([fusion.below_kernel(tree, place) for place in places], before // 2)
 
 
 def test_bins_are_monotone_and_fine_near_one() -> None:
@@ -98,7 +107,7 @@ def risks(bins: list[int]) -> np.ndarray:
     budget.decide_kernel(
         np.full(rows, 1_700_000_000_000),
         np.ones(rows),
-        np.zeros(rows, np.bool_),
+        *np.zeros((2, rows), np.bool_),
         True,
         np.array(bins, np.int64),
         np.full(rows, 0.5),
