@@ -196,6 +196,21 @@ def halvings_kernel(rows, stood):
 
 
 @kernel
+def count_row_kernel(position, burst, clock, meter, tree, standing, values):
+    """Count a row among those that the next are ranked by; a row of a `burst` does not move the risk's scale."""
+    count_kernel(tree, position, 1)
+    clock[SCORED] += 1
+    if not burst:
+        count_kernel(standing, position, 1)
+        clock[STOOD] += 1
+    for _ in range(halvings_kernel(clock[ROWS], clock[STOOD])):
+        clock[STOOD] = halve_kernel(standing, True)
+    if clock[SCORED] >= meter[MEMORY]:
+        clock[SCORED] = halve_kernel(tree, False)
+        clock[VALUED] = halve_kernel(values, False)
+
+
+@kernel
 def decide_kernel(
     event_time_ms,
     amount,
@@ -219,7 +234,7 @@ def decide_kernel(
 ):
     """Rank, decide and count rows one after the other; fills `risk` (n,) and `verdict` (n,).
 
-    `alerts_per_day` < 0: no budget, the threshold alone decides. Rows of a `burst` (n,) do not move the risk's scale.
+    `alerts_per_day` < 0: no budget, the threshold alone decides.
     """
     budgeted = alerts_per_day >= 0
     may_be_out = 0.0
@@ -258,13 +273,4 @@ def decide_kernel(
             step = GAIN_STEP * (meter[CHANCE] - (verdict[i] == 2))
             meter[LOG_GAIN] = min(max(meter[LOG_GAIN] + step, -LOG_GAIN_MAX), LOG_GAIN_MAX)
         if not late[i]:
-            count_kernel(tree, bins[i], 1)
-            clock[SCORED] += 1
-            if not burst[i]:
-                count_kernel(standing, bins[i], 1)
-                clock[STOOD] += 1
-            for _ in range(halvings_kernel(clock[ROWS], clock[STOOD])):
-                clock[STOOD] = halve_kernel(standing, True)
-            if clock[SCORED] >= meter[MEMORY]:
-                clock[SCORED] = halve_kernel(tree, False)
-                clock[VALUED] = halve_kernel(values, False)
+            count_row_kernel(bins[i], burst[i], clock, meter, tree, standing, values)
