@@ -99,7 +99,9 @@ def changed(ledger: Ledger, record: JournalRecord) -> str:
     """What of the configuration is not what it was when the state was made, as far as the record tells."""
     names = [*ledger.state_parts, *(name for name in record.state_parts if name not in ledger.state_parts)]
     found = [name for name in names if record.state_parts.get(name) != ledger.state_parts.get(name)]
-    return " and ".join(found) if record.state_parts and found else "entities, features, models, labels or columns"
+    if not record.state_parts or not found:
+        return "the detector's version, entities, features, models, labels or columns"
+    return " and ".join(found)
 
 
 def made_anew(ledger: Ledger, record: JournalRecord) -> list[str]:

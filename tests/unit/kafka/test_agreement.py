@@ -57,7 +57,7 @@ def test_what_does_not_agree_is_refused(changes: dict[str, object], found: str) 
 @pytest.mark.parametrize(
     ("before", "said"),
     [
-        ({}, "entities, features, models, labels or columns changed since"),
+        ({}, "the detector's version, entities, features, models, labels or columns changed since"),
         ({"seed": "1", "models": "b"}, "found state-1: models changed since"),
         ({"seed": "2", "models": "b", "labels": "c"}, "found state-1: seed and models and labels changed since"),
     ],
