@@ -127,6 +127,9 @@ class Input(Mapping):
     )
 
 
+WINDOWS_MAX = 128  # of an entity: more entries than these need, its tables cannot count
+
+
 class EntitySettings(Section):
     """One kind of thing that history is kept for."""
 
@@ -159,11 +162,17 @@ class Features(Section):
     @classmethod
     def _can_be_read(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         faults = []
+        windows: dict[str, set[int]] = {}
         for name in names or ():
             try:
-                parse_feature(name)
+                feature = parse_feature(name)
             except SpecError as error:
                 faults.append(str(error))
+            else:
+                windows.setdefault(feature.entity, set()).add(feature.window_ms)
+        for entity, found in windows.items():
+            if len(found) > WINDOWS_MAX:
+                faults.append(f"expected at most {WINDOWS_MAX} windows an entity, found {len(found)} of {entity}")
         if names is not None:
             twice = sorted({name for name in names if names.count(name) > 1})
             faults += [f"expected each feature once, found {name!r} twice" for name in twice]

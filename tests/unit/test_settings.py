@@ -144,6 +144,10 @@ def test_clashes_between_sections_are_listed_beside_faults_of_others(tmp_path: P
         ("[topics]\nalerts = 'a b'", "topics.alerts: expected"),
         ("[kafka]\ncommit_interval_ms = 9000", "kafka: expected commit_interval_ms at most half"),
         ("[features]\nuse = []", "features.use: expected at least one feature"),
+        (
+            f"[features]\nuse = {[f'card.count.{hours}h' for hours in range(1, 130)]}",
+            "features.use: expected at most 128 windows an entity, found 129 of card",
+        ),
         ("[decision]\nalert_risk_min = inf", "decision.alert_risk_min: expected"),
         ("kafka = 5", "kafka: expected"),
     ],

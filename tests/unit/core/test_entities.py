@@ -16,6 +16,7 @@ from detector.core.entities import (
     CROWDS,
     DETAIL,
     DETAILS,
+    ENTRIES_MAX,
     EVICTED,
     EXPIRED,
     FREE_CHUNK,
@@ -47,6 +48,8 @@ from detector.core.entities import (
 from detector.core.operator import step
 from detector.core.spec import parse_feature
 from detector.core.state import new_state
+from detector.core.windows import scratch_entries
+from detector.settings.sections import WINDOWS_MAX
 from tests.streams import EVERYTHING, codes, examples, stream
 
 # keys that meet in the index: same low bits, neighbours, both ends of the range
@@ -163,6 +166,13 @@ def each_has_a_detail_if_it_needs_one(table: EntityTable) -> None:
     assert sorted(told[told > 0]) == list(range(1, taken + 1))
     rows = table.whole[:used, ROWS:OLDER:2]
     assert (told[((rows > 1) & (rows < UNPRICED)).any(axis=1)] > 0).all()
+
+
+@pytest.mark.parametrize("step_s", [1, 47, 3_600, 86_400 * 2])
+@pytest.mark.parametrize("lateness_s", [1, 3_600, 86_400 * 365])
+def test_as_many_windows_as_a_configuration_may_have_fit_a_chain(step_s: int, lateness_s: int) -> None:
+    windows = step_s * np.arange(1, WINDOWS_MAX + 1)
+    assert scratch_entries(windows, lateness_s) <= ENTRIES_MAX
 
 
 def test_more_windows_than_a_chain_has_entries_for_are_refused() -> None:
