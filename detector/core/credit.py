@@ -43,12 +43,6 @@ def share_kernel(credit, gain, shared):
         shared[m] = gain / len(credit) if even else credit[m] * (gain / total)
 
 
-def part_of(credit: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Credits (m,) as parts of all that was given and taken; all zero where nothing was."""
-    part: NDArray[np.float64] = credit / max(float(np.abs(credit).sum()), 1e-300)
-    return part
-
-
 def fused(credits: NDArray[np.float64], surprise: NDArray[np.float64]) -> NDArray[np.float64]:
     """Credits of all members (members, f) as one (f,): each gives out what it adds to the fused score.
 
@@ -71,6 +65,39 @@ def fuse_kernel(credits, surprise, given):
         if gain > 0.0 and surprise[member] > 0.0:
             for f in range(len(given)):
                 given[f] += surprise[member] / size * credits[member, f]
+
+
+@kernel
+def passed_on_kernel(credits, anomaly, given, own, share, bits, added):
+    """Fill `added` (f,) with what features add to a blended score, by what they give members and the anomaly.
+
+    `given` (inputs,): what all features, then the members, then the anomaly give a head, `own` (f,) where the features
+    lie among these; the anomaly's own `bits` count for what is left of the heads' `share`. `credits` (members, f),
+    `anomaly` (f,): what is given on, in parts of what was given and taken.
+    """
+    first = len(given) - len(credits) - 1
+    size = 1e-300
+    for f in range(len(added)):
+        size += abs(anomaly[f])
+    for f in range(len(added)):
+        added[f] = given[own[f]] + ((1.0 - share) * bits + given[-1]) * anomaly[f] / size
+    for member in range(len(credits)):
+        size = 1e-300
+        for f in range(len(added)):
+            size += abs(credits[member, f])
+        for f in range(len(added)):
+            added[f] += given[first + member] * credits[member, f] / size
+
+
+@kernel
+def hide_kernel(added, watched, part_min):
+    """Minus infinity in `added` (f,) where a feature is not `watched` (f,) and gives less than that part of all."""
+    size = 1e-300
+    for f in range(len(added)):
+        size += abs(added[f])
+    for f in range(len(added)):
+        if not watched[f] and added[f] < part_min * size:
+            added[f] = -np.inf
 
 
 @allocating

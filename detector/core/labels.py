@@ -187,7 +187,8 @@ def head_inputs(
     """
     own = features.shape[1]
     inputs = np.empty((len(features), own + len(nats) + 1), np.float32)
-    np.clip(features, -INPUT_MAX, INPUT_MAX, out=inputs[:, :own], casting="same_kind")
+    held = inputs[:, :own]  # np.clip takes twice as long over a single row
+    np.minimum(np.maximum(features, -INPUT_MAX), INPUT_MAX, out=held, casting="same_kind")
     inputs[:, own:-1] = nats.T / np.log(2.0)
     inputs[:, -1] = head.bits_of(anomaly)
     return inputs

@@ -215,18 +215,15 @@ def contributions(
     if spec.labels is None and spec.heads is None:
         return anomaly
     plan, fused = state.plan, fusion.fuse(nats[:, None], state.plan.weight)
-    part = credit.part_of(anomaly)
-    added = head.bits_of(fused)[0] * part
+    given, share = np.zeros(len(row) + len(by_member) + 1), 0.0
     if spec.labels is not None and state.labels is not None:
         given, share = head_credits(spec.labels, state.labels, head_inputs(row[None, :], nats[:, None], fused))
-        members = len(by_member)
-        added = (1.0 - share) * added + given[: -members - 1][plan.profiled] + given[-1] * part
-        for one, own in zip(by_member, given[-members - 1 : -1].tolist(), strict=True):
-            added += own * credit.part_of(one)
+    added = np.empty(len(anomaly))
+    credit.passed_on_kernel(by_member, anomaly, given, plan.profiled, share, head.bits_of(fused)[0], added)
     if spec.heads is not None:
         added = trained.credited(spec.heads, plan.heads, state.labels, row, plan.profiled, added)
-    told = plan.watched | (credit.part_of(added) >= TOLD_PART_MIN)
-    return np.where(told, added, -np.inf)
+    credit.hide_kernel(added, plan.watched, TOLD_PART_MIN)
+    return added
 
 
 def anomaly_contributions(

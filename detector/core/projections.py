@@ -68,7 +68,7 @@ class ProjectionForest(Turning):
         `center`, `unit` float64 (m,): what a value less the center is divided by. `grid` float32 (2, projections): bins
         a unit of the projection, and the bin of zero. `weight` float32 (projections, columns of each): the directions.
         `reference`, `latest` int32 (projections, BINS): counts at the last pivot and since. `table` float32
-        (projections, BINS): what a row in a bin scores.
+        (projections, BINS): what a row in a bin scores, and `usual` float64 (projections,) what rows score on average.
         """
         shape = (self.spec.projections, BINS)
         counter = new_counter(COUNTER, self.spec.pivot_rows)
@@ -81,6 +81,7 @@ class ProjectionForest(Turning):
             "reference": np.zeros(shape, np.int32),
             "latest": np.zeros(shape, np.int32),
             "table": np.zeros(shape, np.float32),
+            "usual": np.zeros(self.spec.projections),
         }
 
     def ready(self, arrays: Arrays) -> bool:
@@ -114,7 +115,7 @@ class ProjectionForest(Turning):
             return given, 0.0
         view = self.columns, arrays["center"], arrays["unit"], self.spec.view == "asinh"
         lines = self.chosen, arrays["weight"], arrays["grid"]
-        said, base = explain_kernel(row, *view, *lines, arrays["reference"], arrays["table"], given)
+        said, base = explain_kernel(row, *view, *lines, arrays["table"], arrays["usual"], given)
         return credit.shared_out(given, said - base), base
 
     def bins(self, arrays: Arrays, values: NDArray[Any], columns: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -145,7 +146,7 @@ class ProjectionForest(Turning):
         while counter[COUNTED] > MEMORY_ROWS:
             arrays["reference"] >>= 1
             counter[COUNTED] >>= 1
-        tabulate_kernel(arrays["reference"], arrays["table"])
+        tabulate_kernel(arrays["reference"], arrays["table"], arrays["usual"])
         turn(counter, self.spec.pivot_rows)
 
     def calibrate(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
@@ -268,7 +269,7 @@ def bin_kernel(z, chosen, weight, grid, bins):
 
 
 @allocating
-def explain_kernel(row, columns, center, unit, bent, chosen, weight, grid, reference, table, given):
+def explain_kernel(row, columns, center, unit, bent, chosen, weight, grid, table, usual, given):
     """Add to `given` (m,) what each column of a row (f,) adds to its bits; returns its score, and a usual row's."""
     z = np.empty((len(columns), 1), np.float32)
     scale_kernel(row.reshape((len(row), 1)), columns, center, unit, z)
@@ -278,31 +279,21 @@ def explain_kernel(row, columns, center, unit, bent, chosen, weight, grid, refer
     bin_kernel(z, chosen, weight, grid, bins)
     bits = np.zeros(1, np.float32)
     table_kernel(bins, table, bits)
-    usual = credit_kernel(z.reshape(-1), chosen, weight, bins.reshape(-1), reference, table, given)
-    said, base = np.float64(bits[0]) / len(bins), usual / len(bins)
+    credit_kernel(z.reshape(-1), chosen, weight, bins.reshape(-1), table, usual, given)
+    said, base = np.float64(bits[0]) / len(bins), usual.mean()
     return 1.0 - np.exp2(-np.sqrt(said)), 1.0 - np.exp2(-np.sqrt(base))
 
 
 @kernel
-def credit_kernel(z, chosen, weight, bins, reference, table, given):
-    """Add to `given` (m,) what each column adds to what the bins (projections,) say; returns what a usual row's say."""
-    usual = 0.0
+def credit_kernel(z, chosen, weight, bins, table, usual, given):
+    """Add to `given` (m,) what each column adds to what the bins (projections,) say beyond what is usual."""
     for p in range(len(chosen)):
-        rows = np.int64(0)
-        even = odd = 0.0  # two sums, neither of which waits for the other
-        for b in range(0, BINS, 2):
-            rows += reference[p, b] + reference[p, b + 1]
-            even += np.float64(reference[p, b]) * table[p, b]
-            odd += np.float64(reference[p, b + 1]) * table[p, b + 1]
-        said = (even + odd) / rows
-        usual += said
         push = 0.0
         for k in range(chosen.shape[1]):
             push += abs(np.float64(weight[p, k]) * z[chosen[p, k]]) + 1e-9
-        more = (table[p, np.int64(bins[p])] - said) / push
+        more = (table[p, np.int64(bins[p])] - usual[p]) / push
         for k in range(chosen.shape[1]):
             given[chosen[p, k]] += more * (abs(np.float64(weight[p, k]) * z[chosen[p, k]]) + 1e-9)
-    return usual
 
 
 @kernel
@@ -343,8 +334,11 @@ def count_kernel(bins, left_out, counts):
 
 
 @allocating
-def tabulate_kernel(counts, table):
-    """The square of the bits of a bin: minus the mean log2 of its share and of its share at twice the width."""
+def tabulate_kernel(counts, table, usual):
+    """The square of the bits of a bin: minus the mean log2 of its share and of its share at twice the width.
+
+    `usual` (projections,): the mean of that over the rows counted.
+    """
     size = counts.size
     half = np.float32(0.5)
     rows = np.empty(2 * size, np.float32)  # of each bin, and of the pair that it is in
@@ -357,8 +351,12 @@ def tabulate_kernel(counts, table):
     octaves = np.empty_like(rows)
     log2_kernel(rows, octaves)
     for p in range(len(counts)):
-        total = np.float32(np.log2(counts[p].sum() + 1.0))
+        total = counts[p].sum()
+        most = np.float32(np.log2(total + 1.0))
+        said = 0.0
         for b in range(BINS):
             place = p * BINS + b
-            bits = total - half * (octaves[place] + octaves[size + place])
+            bits = most - half * (octaves[place] + octaves[size + place])
             table[p, b] = bits * bits
+            said += np.float64(counts[p, b]) * table[p, b]
+        usual[p] = said / max(total, 1)
