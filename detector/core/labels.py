@@ -76,24 +76,29 @@ class LabelBatch:
 
 @dataclass(frozen=True, slots=True)
 class LabelTally:
-    """What became of the labels of a batch; the four counts add up to its length.
+    """What became of the labels of a batch; the first four counts add up to its length.
 
-    `error` float64 (k,): how wrong the head was about rows labelled for the first time, before it learned them.
+    `late`: of those learned, how many were older than the watermark. `error` float64 (k,): how wrong the head was about
+    rows labelled for the first time, before it learned them. `delay_s` float64 (learned,): from a row's event time to
+    its label's own, in seconds; below 0 where clocks disagree.
     """
 
     learned: int = 0
     duplicate: int = 0
     contradictory: int = 0
     orphan: int = 0
+    late: int = 0
     error: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
+    delay_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False)
 
     def __add__(self, other: LabelTally) -> LabelTally:
-        """Both together."""
+        """The counts of both together."""
         return LabelTally(
             self.learned + other.learned,
             self.duplicate + other.duplicate,
             self.contradictory + other.contradictory,
             self.orphan + other.orphan,
+            self.late + other.late,
         )
 
 
@@ -241,7 +246,10 @@ def learn_labels(spec: Spec, state: TaskState, labels: LabelBatch) -> LabelTally
     learned, duplicate, contradictory, orphan = (
         int(told[kind]) for kind in (LEARNED, DUPLICATE, CONTRADICTORY, ORPHAN)
     )
-    return LabelTally(learned, duplicate, contradictory, orphan, error)
+    told_ms = labels.event_time_ms[first]
+    late = int(np.count_nonzero(told_ms < watermark_ms))
+    delay_s = (told_ms - pending.event_time_ms[slot[first]]) / 1e3
+    return LabelTally(learned, duplicate, contradictory, orphan, late, error, delay_s)
 
 
 def _count(

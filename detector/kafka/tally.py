@@ -30,9 +30,11 @@ class Tally:
     tombstones: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
+    late_labels: int = 0
     record_time_ms: list[NDArray[np.int64]] = field(default_factory=list)
     scores: list[NDArray[np.float64]] = field(default_factory=list)
     label_errors: list[NDArray[np.float64]] = field(default_factory=list)
+    label_delays_s: list[NDArray[np.float64]] = field(default_factory=list)
     batch_rows: list[int] = field(default_factory=list)
     processing_s: list[float] = field(default_factory=list)
 
@@ -52,7 +54,9 @@ class Tally:
         """One cut of one task."""
         self.labels.update({outcome: getattr(tally, outcome) for outcome in LABEL_OUTCOMES})
         self.rejects.update(reject.reason.value for reject in rejects)
+        self.late_labels += tally.late
         self.label_errors.append(tally.error)
+        self.label_delays_s.append(tally.delay_s)
 
     def publish(self, metrics: Metrics, commit_seconds: float) -> None:
         """Into the metrics; call after the commit, and only then."""
@@ -66,8 +70,10 @@ class Tally:
             metrics.dead_letters_total.labels(reason).inc(count)
         for outcome, count in self.labels.items():
             metrics.labels_total.labels(outcome).inc(count)
+        metrics.late_labels_total.inc(self.late_labels)
         if self.label_errors:
             metrics.observe_label_errors(np.concatenate(self.label_errors))
+            metrics.label_delay_seconds.observe_many(np.concatenate(self.label_delays_s))
         if self.record_time_ms:
             times = np.concatenate(self.record_time_ms)
             metrics.end_to_end_seconds.observe_many(time.time() - times[times > 0] / 1e3)

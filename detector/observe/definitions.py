@@ -25,6 +25,11 @@ LATENCY_BUCKETS = (
 WORK_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # Seconds. A restore reads a snapshot and up to one snapshot interval of input.
 RESTORE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+# Seconds. From a minute, where a machine gives the label, to half a year, in which a payment can be disputed.
+LABEL_BUCKETS = (
+    60.0, 600.0, 3_600.0, 21_600.0, 43_200.0, 86_400.0, 172_800.0, 345_600.0, 604_800.0, 1_209_600.0, 2_592_000.0,
+    5_184_000.0, 7_776_000.0, 15_552_000.0,
+)  # fmt: skip
 ROW_BUCKETS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0)
 
 # The values of labels that the code bounds: set to zero at start, so that a rate exists before the first event.
@@ -89,6 +94,17 @@ DEFINITIONS: tuple[Definition, ...] = (
         "labels are keyed otherwise than the transactions, name them otherwise, or come later than transactions are "
         "remembered. Zero where labels.enabled is false.",
         ("outcome",), LABEL_OUTCOMES,
+    ),
+    Definition(
+        "late_labels_total", "counter", "labels",
+        "Learned labels older than the watermark: they count as arrived at it, for the features of their entities. "
+        "Many of them: labels are held up on their way, their writers' clocks lag, or a backlog is worked off.",
+    ),
+    Definition(
+        "label_delay_seconds", "histogram", "seconds",
+        "From a transaction's event time to its label's, of each label learned. Where it nears the time that "
+        "labels.pending_rows_max transactions take, labels become orphans: raise that.",
+        buckets=LABEL_BUCKETS,
     ),
     # -- where we are in the log --------------------------------------------------------------------------------------
     Definition(

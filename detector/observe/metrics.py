@@ -36,6 +36,8 @@ class Metrics:
     tombstones_total: Counter
     late_transactions_total: Counter
     labels_total: Counter
+    late_labels_total: Counter
+    label_delay_seconds: BulkHistogram
     labels_lag_records: Gauge
     labels_pending_rows: Gauge
     head_weight: Gauge

@@ -111,6 +111,10 @@ def test_law_exactly_once_labels_included(
             else:
                 wait_settled(kafka, topic_names, 120)
                 support.wait_for(lambda: labels_settled(kafka, topic_names), 60, "labels settled", every_s=0.3)
+                learned = detector.metric('detector_labels_total{outcome="learned"}')
+                assert detector.metric("detector_label_delay_seconds_count") == learned > 0
+                assert detector.metric("detector_label_delay_seconds_sum") / learned == pytest.approx(43_200, rel=0.5)
+                assert 0 <= detector.metric("detector_late_labels_total") < learned
                 assert detector.stop() == 0
     told: Counter[str] = Counter()
     settings = {name: value for name, value in detector.settings.items() if name != "counting"}

@@ -93,6 +93,21 @@ def test_duplicates_and_orphans_change_nothing() -> None:
     assert figures["labelled_frauds"] == 1.0
 
 
+def test_a_label_older_than_the_watermark_is_late_and_its_delay_is_by_its_own_time() -> None:
+    state = new_state(SPEC)
+    step(SPEC, state, rows([START_MS, START_MS + HOUR, START_MS + 9 * HOUR], [1, 1, 1]))
+    watermark = START_MS + 9 * HOUR - SPEC.allowed_lateness_ms
+    told = [(1, True, watermark - 1), (2, False, watermark), (3, False, START_MS + 11 * HOUR), (99, True, START_MS)]
+    tally = learn_labels(SPEC, state, labels(told))
+    assert tally == LabelTally(learned=3, orphan=1, late=1)
+    arrived_s = (np.array([watermark - 1, watermark, START_MS + 11 * HOUR]) - START_MS) / 1e3
+    assert (tally.delay_s == arrived_s - np.array([0.0, 3_600.0, 9 * 3_600.0])).all()
+    again = learn_labels(SPEC, state, labels([(1, True, START_MS), (2, True, START_MS)]))
+    assert again == LabelTally(duplicate=1, contradictory=1), "only what is learned arrives"
+    assert len(again.delay_s) == 0
+    assert (tally + tally).late == 2
+
+
 def test_the_last_word_wins() -> None:
     state = new_state(SPEC)
     step(SPEC, state, rows([START_MS, START_MS, START_MS], [1, 1, 1]))

@@ -36,6 +36,7 @@ UNIT_NOT_LAST = {
     "dead_letters_total": "a dead letter is a record, and the glossary's word",
     "tombstones_total": "a tombstone is a record, and Kafka's word",
     "labels_total": "a label is a record, and the contract's word",
+    "late_labels_total": "a label is a record, and the contract's word",
     "state_slots": "slots is the glossary's word for room for an entity",
     "alert_budget": "alert budget is the glossary's word for alerts a day",
     "alerts_spent": "the counterpart of alert_budget",
