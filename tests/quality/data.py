@@ -44,8 +44,8 @@ class DataSet:
         return found
 
 
-CREDITCARD = DataSet("creditcard.parquet", "creditcard.toml", "Class", None, 0.9, 0.06)
-HANDBOOK = DataSet("fdh_raw.parquet", "fdh.toml", "TX_FRAUD", 100_000, 0.7, 0.04)
+CREDITCARD = DataSet("creditcard.parquet", "creditcard.toml", "Class", None, 0.94, 0.36)
+HANDBOOK = DataSet("fdh_raw.parquet", "fdh.toml", "TX_FRAUD", 100_000, 0.76, 0.12)
 DATA_SETS = (HANDBOOK, CREDITCARD)
 
 
