@@ -31,7 +31,11 @@ def test_the_quick_bench_writes_table_and_picture(tmp_path: Path) -> None:
         for row in who.values():
             assert 0 <= row["auc"] <= 1
             assert 0 < row["ap"] <= 1
-            assert row["rows_per_s"] > 0
+            assert (row["rows_per_s"] is None) == row["who"].startswith("detector: ")
+            assert row["rows_per_s"] is None or row["rows_per_s"] > 0
+    labelled = {source.name for source in SETS if source.label_delay and not source.absent}
+    assert {row["set"] for row in rows if row["labels"] != "none"} == labelled
+    assert all({"auc_spread", "ap_spread"} <= row.keys() for row in rows)
     with (tmp_path / "quality.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
     assert (tmp_path / "quality.png").read_bytes().startswith(b"\x89PNG")

@@ -34,7 +34,7 @@ def without_labels(data: Loaded, asked: Namespace, bar: Bar) -> Iterator[Row]:
         if who == "detector":
             for one, run in zip(found, runs, strict=True):
                 one |= alerts(data.fraud, run.alert)
-        yield row_of(data, who, whole, found, ours.rows_per_s(runs))
+        yield row_of(data, who, whole, found, ours.rows_per_s(runs) if who == "detector" else math.nan)
     wanted = [peer for peer in peers.PEERS if is_wanted(peer, asked, bar)]
     if wanted:
         features = ours.features_of(data, ours.model_columns(data), max(peer.rows_max for peer in wanted))
@@ -121,7 +121,11 @@ def alerts(fraud: NDArray[np.bool_], alert: NDArray[np.bool_]) -> Figures:
 def row_of(data: Loaded, who: str, rows: slice, found: Sequence[Figures], per_s: float, labels: str = "none") -> Row:
     """Means over seeds, and spreads."""
     row: Row = {"set": data.source.name, "labels": labels, "who": who, "scored": scored(rows, len(data))}
-    row |= {"seeds": len(found), "rows": rows.stop - rows.start, "rows_per_s": round(per_s)}
+    row |= {
+        "seeds": len(found),
+        "rows": rows.stop - rows.start,
+        "rows_per_s": per_s if math.isnan(per_s) else round(per_s),
+    }
     row |= {name: mean_of(found, name) for name in found[0]}
     for name in ("auc", "ap", "precision_at_budget"):
         values = [one[name] for one in found]

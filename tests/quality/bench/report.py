@@ -19,7 +19,8 @@ COLUMNS = (
     "week_auc", "week_ap", "card_precision_100", "card_caught", "card_delay_h", "terminal_caught", "terminal_delay_h",
     "rows", "rows_per_s",
 )  # fmt: skip
-"""Of a row; what a set does not have is empty. `*_spread` is the standard deviation over seeds."""
+"""Of a row; what a set does not have is empty. `*_spread` is the standard deviation over seeds; `rows_per_s`
+is empty for a member alone, which runs within the detector."""
 
 
 def table(rows: Sequence[Row], console: Console) -> None:
@@ -47,7 +48,7 @@ def cells(row: Row, first: bool) -> list[str]:
         with_spread(row["auc"], row["auc_spread"]), with_spread(row["ap"], row["ap_spread"]), same,
         short(row["precision_at_budget"]), short(row.get("card_precision_100")) if "week_auc" in row else "",
         found(row, "card"), found(row, "terminal"),
-        f"{row['rows_per_s']:,.0f}",
+        "" if math.isnan(row["rows_per_s"]) else f"{row['rows_per_s']:,}",
     ]  # fmt: skip
 
 
