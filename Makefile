@@ -12,7 +12,7 @@ FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint lint-style lint-imports typecheck format bench bench-memory bench-quality chaos lock lock-jars clean clean-all
+.PHONY: help install demo test lint lint-style lint-imports typecheck format bench bench-memory bench-members bench-quality chaos lock lock-jars clean clean-all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: install ## transactions a second and latency, beside the bare client and 
 
 bench-memory: install ## state of a million cards, start-up time
 	@exec $(BIN)/python -m tests.bench.memory_bench
+
+bench-members: install ## rows a second of each model alone and of all together, and what an alert's reasons cost
+	@$(BIN)/python -m tests.bench.members_bench && $(BIN)/python -m tests.bench.explain_bench
 
 bench-quality: install ## ranking of frauds beside streaming peers, long; BENCH_ARGS="--sets fdh --seeds 1" narrows
 	@exec $(BIN)/python -m tests.quality.bench $(BENCH_ARGS)

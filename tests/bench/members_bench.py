@@ -1,24 +1,34 @@
-"""`python -m tests.bench.members_bench`: rows/s that each default member scores and learns on one core, side by side.
+"""Rows/s that each default member scores and learns on one core, side by side, and all that a decision takes.
 
 Made-up rows of 29 columns go through all members in turn, segment by segment, so that what else the machine does falls
-on all alike; the last line is all of them together, the gate and the fusion left out.
+on all alike. `together` is their sum; `decided` is the same rows through `step`, gate, fusion and budget included.
+
+`python -m tests.bench.members_bench --help`
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.core import profile, reservoir
+from detector.core.batch import TransactionBatch
 from detector.core.models import build_members
+from detector.core.operator import step
 from detector.core.spec import Decision, Spec, parse_feature
+from detector.core.state import new_state
 from detector.settings.building import members_of
 from detector.settings.models import Models
+from tests.bench import report
 
 COLUMNS = 29
-WARM_ROWS, ROWS = 4_000, 100_000
+WARM_ROWS, ROWS, BATCH_ROWS = 4_000, 100_000, 2_000
 
 
 def spec_of(columns: int) -> Spec:
@@ -28,12 +38,16 @@ def spec_of(columns: int) -> Spec:
     return Spec((), names, (), features, members_of(Models()), Decision())
 
 
-def seconds(columns: int, rows: int) -> dict[str, float]:
-    """Seconds of each member for `rows` rows, pivots included, after a warm-up."""
-    spec = spec_of(columns)
+def made_up(rows: int) -> NDArray[np.float64]:
+    """Values with long tails (WARM_ROWS + rows, COLUMNS)."""
+    return np.random.RandomState(0).standard_t(4.0, (WARM_ROWS + rows, COLUMNS))
+
+
+def seconds(spec: Spec, values: NDArray[np.float64]) -> dict[str, float]:
+    """Seconds of each member for `values`, pivots included, after a warm-up."""
+    columns = values.shape[1]
     members, profiled = build_members(spec)
     arrays = [member.new_arrays() for member in members]
-    values = np.random.RandomState(0).standard_t(4.0, (WARM_ROWS + rows, columns))
     counted, histogram = np.zeros(2, np.int64), np.zeros((columns, profile.BINS), np.int64)
     sample, sampled = np.zeros((reservoir.ROWS, columns), np.float32), np.zeros(1, np.int64)
     spent = dict.fromkeys((member.name for member in members), 0.0)
@@ -55,13 +69,49 @@ def seconds(columns: int, rows: int) -> dict[str, float]:
     return spent
 
 
-def lines(rows: int) -> list[str]:
-    """The table."""
-    spent = seconds(COLUMNS, rows)
-    told = [f"{name:>22} {rows / one:>12,.0f} rows/s" for name, one in spent.items()]
-    return [*told, f"{'together':>22} {rows / sum(spent.values()):>12,.0f} rows/s"]
+def seconds_decided(spec: Spec, values: NDArray[np.float64]) -> float:
+    """Seconds of `step` for `values`, after a warm-up."""
+    n, state, spent_s = len(values), new_state(spec), 0.0
+    nowhere = np.full(n, np.nan)
+    batch = TransactionBatch(
+        offset=np.arange(n),
+        event_time_ms=1_735_689_600_000 + 1_000 * np.arange(n),
+        amount=nowhere,
+        key=np.empty((0, n), np.uint64),
+        latitude=nowhere,
+        longitude=nowhere,
+        numeric=values.T,
+    )
+    for start in range(0, n, BATCH_ROWS):
+        part = batch.rows(start, min(n, start + BATCH_ROWS))
+        began_s = time.perf_counter()
+        step(spec, state, part)
+        if start >= WARM_ROWS:
+            spent_s += time.perf_counter() - began_s
+    return spent_s
+
+
+def figures(rows: int) -> dict[str, float]:
+    """Rows/s by member, `together` and `decided`."""
+    spec, values = spec_of(COLUMNS), made_up(rows)
+    spent = seconds(spec, values)
+    found = {name: rows / one for name, one in spent.items()}
+    return found | {"together": rows / sum(spent.values()), "decided": rows / seconds_decided(spec, values)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, and write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=ROWS, help=f"rows that are timed (default {ROWS:,})")
+    parser.add_argument("--folder", type=Path, default=report.FOLDER, help="where members.json goes")
+    args = parser.parse_args(arguments)
+    found = figures(args.rows)
+    told = [[name, f"{per_s:,.0f}", f"{1e6 / per_s:.2f}"] for name, per_s in found.items()]
+    report.show(f"Score and learn {COLUMNS} columns, one core", ["who", "rows/s", "µs a row"], told)
+    path = report.write("members", {"columns": COLUMNS, "rows": args.rows, "rows_per_s": found}, args.folder)
+    print(f"written to {path}")
+    return 0
 
 
 if __name__ == "__main__":
-    for line in lines(int(sys.argv[1]) if len(sys.argv) > 1 else ROWS):
-        print(line)
+    sys.exit(main())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -103,9 +106,11 @@ def test_members_give_credit_in_proportion_to_their_part_of_the_fused_score() ->
     assert not credit.fused(np.zeros((2, 3)), np.ones(2)).any()
 
 
-def test_the_bench_of_explanations_runs() -> None:
-    found = explain_bench.figures(times=1)
-    parts = ("contributions", "reasons", "sentences")
-    assert found["total"] == pytest.approx(sum(found[name] for name in parts))
-    assert {"of it half_space_trees", "of it projections_asinh"} < found.keys()
-    assert all(value > 0.0 for value in found.values())
+def test_the_bench_of_explanations_runs(tmp_path: Path) -> None:
+    assert explain_bench.main(["--times", "1", "--folder", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "explain.json").read_text())
+    for found in (written["without_labels_us"], written["with_labels_us"]):
+        parts = ("contributions", "reasons", "sentences")
+        assert found["total"] == pytest.approx(sum(found[name] for name in parts))
+        assert {"of it half_space_trees", "of it projections_asinh"} < found.keys()
+        assert all(value > 0.0 for value in found.values())
