@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from detector.core import boosted, drift
 from detector.core.batch import TransactionBatch
-from detector.core.boosted import margins
 from detector.core.labels import LabelBatch, learn_labels
 from detector.core.operator import step
 from detector.core.spec import Decision, HalfSpaceTrees, IsolationForest, Mahalanobis, ProjectionHistograms, Spec
-from detector.core.state import from_saved, gauges, new_state, saved_arrays
+from detector.core.state import TaskState, from_saved, gauges, new_state, saved_arrays
 
 Progress = Callable[[str, int, int], None]
 ROWS = 400  # past two pivots, so that scoring with equal and with different scales both run
@@ -44,10 +44,20 @@ def compile_kernels(spec: Spec, progress: Progress | None = None) -> None:
     if progress is not None:
         progress("restore", len(stages), len(stages) + 1)
     gauges(eager, from_saved(eager, saved_arrays(state)))
-    if state.labels is not None:  # no fit is due within so few rows
-        margins(state.labels.boosted, np.zeros((1, len(spec.features) + 1), np.float32))
+    run_rare(state)
     if progress is not None:
         progress("ready", len(stages) + 1, len(stages) + 1)
+
+
+def run_rare(state: TaskState) -> None:
+    """What so few rows do not come to: the index of drift at the end of a day, and trees that were fitted."""
+    drift.index_kernel(state.drift["earlier"], state.drift["latest"], state.drift["index"])
+    if state.labels is not None:
+        trees, inputs = state.labels.boosted, state.labels.pending.inputs[:1]
+        trees.arrays["counter"][boosted.SWAPS] = 1
+        boosted.margins(trees, inputs)
+        boosted.find_usual(trees, inputs)
+        boosted.credits(trees, inputs[0])
 
 
 def made_up_labels(batch: TransactionBatch) -> LabelBatch:
