@@ -167,20 +167,22 @@ def demo(seconds: float | None, bootstrap_servers: str) -> None:
 @cli.command("compile", epilog=EXIT_CODES)
 @config_option
 def compile_kernels(config: Path | None) -> None:
-    """Compile all kernels into the cache on disk (DETECTOR_CACHE_DIR, else the user's cache folder)."""
+    """Compile all kernels into the cache on disk (DETECTOR_CACHE_DIR, else the user's cache folder), labels' too."""
     settings = settings_of(config)
     from rich.progress import Progress
 
     from detector.codec.decode import Decoder
     from detector.core import compile as core_compile
 
-    spec = settings.spec()
+    labelled = settings.model_copy(update={"labels": settings.labels.model_copy(update={"enabled": True})})
     with Progress(disable=not sys.stderr.isatty()) as bars:
         bar = bars.add_task("decoding", total=None)
-        Decoder(settings.mapping, spec)
-        core_compile.compile_kernels(
-            spec, lambda what, done, total: bars.update(bar, description=what, completed=done, total=total)
-        )
+        for one in (settings, labelled):
+            spec = one.spec()
+            Decoder(one.mapping, spec)
+            core_compile.compile_kernels(
+                spec, lambda what, done, total: bars.update(bar, description=what, completed=done, total=total)
+            )
     click.echo("kernels are compiled")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import detector.core
+from detector.cli import cli as command_line
 from detector.codec.snapshot import restore, snapshot
 from detector.core import boosted
 from detector.core.batch import TransactionBatch
@@ -46,8 +47,19 @@ def test_nothing_is_left_to_compile_over_days_labels_swaps_and_a_restart() -> No
     assert printed(by_compiling) == "default: []\nlabelled: []\nboosted: []\n"
 
 
+@pytest.mark.skipif(WITHOUT_JIT, reason="nothing is compiled")
+def test_the_command_compiles_for_labels_too_whatever_the_settings_say() -> None:
+    """The image is built without a configuration, and may be run with one that has labels."""
+    assert printed(by_command) == "kernels are compiled\ndefault: []\nlabelled: []\nboosted: []\n"
+
+
 def by_compiling() -> None:
     tell_late(compile_kernels)
+
+
+def by_command() -> None:
+    command_line(["compile"], standalone_mode=False)
+    tell_late(lambda spec: None)
 
 
 def printed(function: Callable[[], None]) -> str:
