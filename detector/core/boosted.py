@@ -191,7 +191,7 @@ def margins_kernel(inputs, feature, threshold, value, left_if_missing, margin):
             node = 0
             while feature[tree, node] >= 0:
                 node = next_kernel(inputs[i], tree, node, feature, threshold, left_if_missing)
-            total += value[tree, node]
+            total += np.float64(value[tree, node])
         margin[i] = total
 
 

@@ -20,6 +20,15 @@ TESTS = (
     *(f"tests/property/test_law_{law}.py" for law in ("restore_replay", "mass_adds")),
     "tests/property/test_laws_with_labels.py",
     "tests/unit/core/test_labels.py",
+    *(
+        f"tests/unit/core/test_boosted.py::test_{name}"  # its cuts take longer than all of these
+        for name in (
+            "trees_take_over_at_their_row_and_not_before",
+            "the_version_is_a_hash_of_the_trees",
+            "credits_add_up_to_what_both_heads_say_less_what_is_usual",
+            "xgboost_trees_score_as_xgboost_does",
+        )
+    ),
     "tests/parity",
     *(
         f"tests/unit/core/test_{name}.py"
