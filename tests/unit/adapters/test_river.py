@@ -17,7 +17,7 @@ from river import compose, evaluate, metrics, preprocessing
 
 from detector.adapters import river as ours
 
-CLASSES = (ours.HalfSpaceTrees, ours.IsolationForest, ours.ProjectionHistograms)
+CLASSES = (ours.HalfSpaceTrees, ours.IsolationForest, ours.ProjectionHistograms, ours.Mahalanobis)
 
 
 class Purchases:
