@@ -7,7 +7,7 @@ main thread:
 event     do
 ========  ================================================================================================
 assigned  a task each, RESTORING; its partition paused until it is restored
-revoked   commit what is in the open transaction if that works within `REVOKE_COMMIT_S`, else abort; drop the tasks
+revoked   commit what is in the open transaction if that works within `LEAVE_S`, else abort; drop the tasks
 lost      abort, never commit: somebody else owns them by now; drop the tasks
 ========  ================================================================================================
 
