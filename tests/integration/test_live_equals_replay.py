@@ -18,11 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from detector.codec.encode import member_names
+from detector.settings import load
 from tests.integration import live, support
 
 pytestmark = pytest.mark.slow
 
 ROWS = 100_000
+MEMBERS = member_names(load(None, {}).spec())
 # Bad in ways that leave the card readable, so that they have a key and hence a partition that can be foretold.
 KEYED_FAULTS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (
     lambda row: {name: value for name, value in row.items() if name != "event_time"},
@@ -95,17 +98,21 @@ def replayed(file: Path, partitions: int, topic: str) -> dict[live.Place, dict[s
     return {(row["partition"], row["offset"]): row for row in rows}
 
 
+def scores_of(row: dict[str, Any]) -> dict[str, float]:
+    """Each member's score of a replayed row, by name, as a decision has them."""
+    return {name.removeprefix("score_"): value for name, value in row.items() if name.startswith("score_")}
+
+
 def assert_alike(kafka: str, names: dict[str, str], rows: dict[live.Place, dict[str, Any]]) -> None:
     """What the live run wrote is what the replay says, of every input, in every figure."""
     expected = {
         place: (row["transaction_id"], row["event_time"], row["verdict"], row["risk_score"], row["late"],
-                row["score_half_space_trees"])
+                scores_of(row))
         for place, row in rows.items() if row["verdict"] != "rejected"
     }  # fmt: skip
     decisions = live.told(kafka, names["decisions"])
     found = {
-        place: (one.transaction_id, one.event_time, one.verdict, one.risk_score, one.late,
-                one.scores["half_space_trees"])
+        place: (one.transaction_id, one.event_time, one.verdict, one.risk_score, one.late, one.scores)
         for place, one in decisions.items()
     }  # fmt: skip
     differing = [place for place in expected.keys() | found.keys() if expected.get(place) != found.get(place)]
@@ -119,6 +126,9 @@ def assert_alike(kafka: str, names: dict[str, str], rows: dict[live.Place, dict[
     rejects = {place: row["reject_reason"] for place, row in rows.items() if row["verdict"] == "rejected"}
     assert live.dead_letters(kafka, names["dead_letters"]) == rejects
 
+    columns = {name: {row[5][name] for row in expected.values()} for name in MEMBERS}
+    assert all(len(values) > ROWS / 100 for values in columns.values()), "each member tells rows apart"
+    assert all(row[5].keys() == columns.keys() for row in expected.values())
     assert len(expected) > ROWS
     assert len(alerts) > 500
     assert all(reasons.values())
