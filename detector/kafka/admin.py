@@ -66,7 +66,10 @@ def ensure_topics(admin: AdminClient, settings: Settings, input_partitions: int)
     """
     names, there = topic_names(settings), partition_counts(admin)
     roles = [role for role in (*INTERNAL, *OUTPUT) if role != "decisions" or settings.output.decisions != "none"]
-    _create(admin, {names[role]: (role, TOPICS[role].partitions or input_partitions) for role in roles}, there)
+    wanted = {names[role]: (role, TOPICS[role].partitions or input_partitions) for role in roles}
+    for name, outcome in _create(admin, wanted, there).items():
+        if outcome == "created":
+            log.info("topic made", topic=name, partitions=wanted[name][1])
     for role in INTERNAL:
         if (found := there.get(names[role], input_partitions)) < input_partitions:
             log.warning("input has grown; adding partitions", topic=names[role], found=found, wanted=input_partitions)
@@ -152,7 +155,6 @@ def _create(admin: AdminClient, wanted: Mapping[str, tuple[str, int]], there: It
         for name, future in admin.create_topics(new, request_timeout=REQUEST_TIMEOUT_S).items():
             if _settle({name: future}, name, {KafkaError.TOPIC_ALREADY_EXISTS}):
                 outcome[name] = "created"
-                log.info("topic made", topic=name, partitions=wanted[name][1])
     return outcome
 
 
