@@ -11,7 +11,7 @@ import pytest
 from detector.core import credit, profile
 from detector.core.explain import explain, tellable
 from tests.bench import explain_bench
-from tests.streams import EVERYTHING, features_of
+from tests.streams import EVERYTHING, WITHOUT_JIT, features_of
 
 NAMES = ("card.count.1h", "card.distance_km", "merchant.count.7d", "amount")
 
@@ -106,6 +106,7 @@ def test_members_give_credit_in_proportion_to_their_part_of_the_fused_score() ->
     assert not credit.fused(np.zeros((2, 3)), np.ones(2)).any()
 
 
+@pytest.mark.skipif(WITHOUT_JIT, reason="a bench of compiled kernels")
 def test_the_bench_of_explanations_runs(tmp_path: Path) -> None:
     assert explain_bench.main(["--times", "1", "--folder", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "explain.json").read_text())
