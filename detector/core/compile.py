@@ -33,7 +33,12 @@ def compile_kernels(spec: Spec, progress: Progress | None = None) -> None:
     members = (*trees, *others) or spec.members
     eager = replace(spec, members=members, decision=Decision(alerts_per_day=86_400, alert_risk_min=0.0))
     state = new_state(eager)
-    stages = [("features and models", 0, 4), ("scales and profiles", 4, 200), ("decisions and reasons", 200, ROWS)]
+    stages = [
+        ("features and models", 0, 4),
+        ("scales and profiles", 4, 200),
+        ("decisions and reasons", 200, ROWS - 1),
+        ("a row alone", ROWS - 1, ROWS),  # whose columns lie in memory as no other batch's do
+    ]
     batch = made_up(spec, ROWS)
     for done, (what, start, stop) in enumerate(stages):
         if progress is not None:

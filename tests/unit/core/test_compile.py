@@ -83,11 +83,12 @@ def tell_late(prepare: Callable[[Spec], None]) -> None:
 
 
 def fold(spec: Spec) -> dict[str, float]:
-    """Days of rows and their labels, with a restart in their middle; the gauges after them."""
+    """Days of rows, many at once and one alone, and their labels, with a restart in the middle; the gauges after it."""
     state, batch = new_state(spec), rows(spec)
     for start in range(0, ROWS, AT_ONCE):
         part = batch.rows(start, start + AT_ONCE)
-        step(spec, state, part)
+        for some in (part.rows(0, 1), part.rows(1, AT_ONCE - 1), part.rows(AT_ONCE - 1, AT_ONCE)):
+            step(spec, state, some)
         if spec.labels is not None:
             learn_labels(spec, state, made_up_labels(part))
         if start == ROWS // 2:
