@@ -56,7 +56,7 @@ def agreed(ledger: Ledger, partition: int, settled: Settled, record: JournalReco
             f"expected a configuration whose state has fingerprint {record.state_fingerprint}, as the state of "
             f"partition {partition} has, found {ledger.state_fingerprint}: {changed(ledger, record)} changed since. "
             "Start once with --rebuild to fold the retained log anew (no alert is repeated), or "
-            "take a new application_id to begin anew"
+            "begin anew with a new application_id and an alerts topic of its own"
         )
     if record.spec_fingerprint != ledger.spec_fingerprint:
         log.info(
