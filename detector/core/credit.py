@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.jit import allocating, kernel
+from detector.core.jit import allocating, inlined, kernel
 
 
 def scaled_to(credit: NDArray[np.float64], gain: float) -> NDArray[np.float64]:
@@ -67,6 +67,15 @@ def fuse_kernel(credits, surprise, given):
                 given[f] += surprise[member] / size * credits[member, f]
 
 
+@inlined
+def size_kernel(credit):
+    """All that was given and taken (f,), never zero."""
+    size = 1e-300
+    for f in range(len(credit)):
+        size += abs(credit[f])
+    return size
+
+
 @kernel
 def passed_on_kernel(credits, anomaly, given, own, share, bits, added):
     """Fill `added` (f,) with what features add to a blended score, by what they give members and the anomaly.
@@ -76,15 +85,11 @@ def passed_on_kernel(credits, anomaly, given, own, share, bits, added):
     `anomaly` (f,): what is given on, in parts of what was given and taken.
     """
     first = len(given) - len(credits) - 1
-    size = 1e-300
-    for f in range(len(added)):
-        size += abs(anomaly[f])
+    size = size_kernel(anomaly)
     for f in range(len(added)):
         added[f] = given[own[f]] + ((1.0 - share) * bits + given[-1]) * anomaly[f] / size
     for member in range(len(credits)):
-        size = 1e-300
-        for f in range(len(added)):
-            size += abs(credits[member, f])
+        size = size_kernel(credits[member])
         for f in range(len(added)):
             added[f] += given[first + member] * credits[member, f] / size
 
@@ -92,9 +97,7 @@ def passed_on_kernel(credits, anomaly, given, own, share, bits, added):
 @kernel
 def hide_kernel(added, watched, part_min):
     """Minus infinity in `added` (f,) where a feature is not `watched` (f,) and gives less than that part of all."""
-    size = 1e-300
-    for f in range(len(added)):
-        size += abs(added[f])
+    size = size_kernel(added)
     for f in range(len(added)):
         if not watched[f] and added[f] < part_min * size:
             added[f] = -np.inf
