@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from collections.abc import Mapping as AbstractMapping
 from typing import Any, get_args
 
@@ -60,18 +61,23 @@ def _explain(detail: Any, model: type[BaseModel]) -> str:
     code, context, loc = detail["type"], detail.get("ctx", {}), detail["loc"]
     if code == "extra_forbidden":
         known = sorted(_fields_at(model, loc[:-1]))
-        close = difflib.get_close_matches(str(loc[-1]), known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"expected one of {', '.join(known)}, found an unknown key{hint}"
+        return f"expected one of {', '.join(known)}, found an unknown key{_hint(str(loc[-1]), known)}"
     if code == "missing":
         return "expected a value, found none"
     if code == "value_error":
         return str(context["error"])
     found = _found(detail["input"], loc)
     if code == "literal_error":
-        return f"expected {context['expected'].replace(' or ', ', or ')}, found {found}"
+        expected = context["expected"]
+        hint = _hint(str(detail["input"]), re.findall("'([^']*)'", expected))
+        return f"expected {expected.replace(' or ', ', or ')}, found {found}{hint}"
     message = str(detail["msg"]).removeprefix("Input should be ")
     return f"expected {message[0].lower() + message[1:]}, found {found}"
+
+
+def _hint(found: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(found, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _found(value: Any, loc: tuple[int | str, ...]) -> str:

@@ -150,6 +150,11 @@ def test_clashes_between_sections_are_listed_beside_faults_of_others(tmp_path: P
         ),
         ("[decision]\nalert_risk_min = inf", "decision.alert_risk_min: expected"),
         ("kafka = 5", "kafka: expected"),
+        (
+            "[input.fields]\nevent_time = 't'\namuont = 'x'",
+            "'amount', 'lat', or 'lon', found 'amuont'; did you mean amount?",
+        ),
+        ("[kafka]\nguarantee = 'exactly-once'", "found 'exactly-once'; did you mean exactly_once?"),
     ],
 )
 def test_single_faults(tmp_path: Path, text: str, fault: str) -> None:
