@@ -70,7 +70,7 @@ def validate(config: Path | None) -> None:
     spec = settings.spec()
     click.echo(
         f"valid: {len(spec.features)} features, {len(spec.entities)} entities, {len(spec.numeric)} numeric columns; "
-        f"spec {spec.fingerprint()} on one partition"
+        f"state fingerprint {spec.state_fingerprint()}, spec fingerprint {spec.fingerprint()} on one partition"
     )
 
 

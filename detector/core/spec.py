@@ -1,7 +1,7 @@
 """The frozen spec: everything that changes a decision, and nothing else.
 
 Law (restore ≡ replay): a task's state after offset *n* is a pure fold of the records up to *n* given this spec.
-Whatever can change that fold is a field here, and so in the fingerprint that every alert carries.
+Whatever can change that fold is a field here, and so in the spec fingerprint that every alert carries.
 """
 
 from __future__ import annotations

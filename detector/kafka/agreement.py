@@ -53,14 +53,14 @@ def agreed(ledger: Ledger, partition: int, settled: Settled, record: JournalReco
     """The offset to begin at, per the table. Raises ConfigurationRefused, HistoryLost."""
     if record.state_fingerprint != ledger.state_fingerprint:
         raise ConfigurationRefused(
-            f"expected a configuration whose state has fingerprint {record.state_fingerprint}, as the state of "
-            f"partition {partition} has, found {ledger.state_fingerprint}: {changed(ledger, record)} changed since. "
+            f"expected a configuration of state fingerprint {record.state_fingerprint}, as the state of partition "
+            f"{partition} has, found {ledger.state_fingerprint}: {changed(ledger, record)} changed since. "
             "Start once with --rebuild to fold the retained log anew (no alert is repeated), or "
             "begin anew with a new application_id and an alerts topic of its own"
         )
     if record.spec_fingerprint != ledger.spec_fingerprint:
         log.info(
-            "decisions are made by another spec from here on",
+            "the state fits; decisions are made under another spec fingerprint from here on",
             partition=partition,
             before=record.spec_fingerprint,
             now=ledger.spec_fingerprint,

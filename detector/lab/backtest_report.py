@@ -117,7 +117,8 @@ SUMMARY = {  # figure → what it is called, in the order of the table
     "reviews": "for review", "labelled": "rows labelled", "frauds": "frauds", "caught": "frauds alerted",
     "precision": "precision", "recall": "recall", "fraud_amount": "money in frauds",
     "caught_amount": "money caught", "false_amount": "money in false alerts", "roc_auc": "ROC AUC of the risk",
-    "average_precision": "average precision of the risk", "rejected": "records rejected", "spec_fingerprint": "spec",
+    "average_precision": "average precision of the risk", "rejected": "records rejected",
+    "spec_fingerprint": "spec fingerprint",
 }  # fmt: skip
 
 

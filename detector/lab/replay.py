@@ -138,7 +138,7 @@ class _Replay:
             )
         spent = ", ".join(f"{what} {1e6 * s / rows:.1f}" for what, s in (fold.spent_s | self._spent_s).items())
         lines.append(f"{rows / max(seconds, 1e-9):,.0f} rows/s, {seconds:.1f} s; microseconds a row: {spent}")
-        lines.append(f"spec {fold.spec.fingerprint()}, {fold.spec.partitions} partition(s)")
+        lines.append(f"spec fingerprint {fold.spec.fingerprint()}, {fold.spec.partitions} partition(s)")
         return lines
 
 
