@@ -301,8 +301,8 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         "model_info", "info", "info",
-        "Always 1; labels tell the spec fingerprint, which alerts carry, the state fingerprint, which a saved state must "
-        "have, and the model's members. Processes of one group must agree, else their alerts are not comparable.",
+        "Always 1; labels tell the spec fingerprint, which alerts carry, the state fingerprint, which a saved state "
+        "must have, and the model's members. Processes of one group must agree, else their alerts are not comparable.",
         ("spec_fingerprint", "state_fingerprint", "members"),
     ),
 )  # fmt: skip
