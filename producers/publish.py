@@ -22,6 +22,7 @@ from schemas.topics import TOPICS
 EX_INPUT, EX_UNAVAILABLE, EX_CONFIG = 65, 69, 78
 POLL_FULL_S = 0.05
 CONNECT_S = 5.0
+ANSWER_S = 1.5  # a broker that has not answered by then is said to be away
 CLOSE_S_MAX = 5.0  # to deliver what is queued when stopped while the broker is away
 DELIVERY_MS_MAX = 30_000  # with waiting off
 STATISTICS_MS = 1_000  # how often we see whether the broker is back: librdkafka has no event for it
@@ -124,15 +125,18 @@ class Publisher:
 
     def _known_topics(self, admin: AdminClient) -> set[str] | None:
         """Topics of the cluster that have a leader for every partition; None when stopped before it answered."""
+        timeout_s, until_s = ANSWER_S, time.monotonic() + CONNECT_S
         while not self._stop.is_set():
             try:
-                topics = admin.list_topics(timeout=CONNECT_S).topics
+                topics = admin.list_topics(timeout=timeout_s).topics
             except KafkaException as error:
                 admin.poll(0)
                 self._raise_fault()
-                if not self._wait:
-                    raise Unavailable(f"expected a Kafka broker at {self._servers}: {_words(error)}") from error
                 self._away()
+                if not self._wait and time.monotonic() >= until_s:
+                    raise Unavailable(f"expected a Kafka broker at {self._servers}: {_words(error)}") from error
+                if error.args[0].code() == KafkaError._TIMED_OUT:  # connected, and slow
+                    timeout_s = CONNECT_S
                 self._stop.wait(0.5)
                 continue
             self._back()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -120,7 +121,7 @@ def create_topics(config: Path | None, partitions: int | None) -> None:
     settings = settings_of(config)
     from detector.kafka import admin
 
-    for name, outcome in admin.create_topics(settings, partitions).items():
+    for name, outcome in admin.create_topics(settings, partitions, partial(click.echo, err=True)).items():
         click.echo(f"{outcome:8}{name}")
 
 

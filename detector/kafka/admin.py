@@ -6,7 +6,8 @@ topic itself is never made by a running detector: a misspelt name must not becom
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -27,6 +28,7 @@ from detector.settings import Settings
 from schemas.topics import TOPICS
 
 REQUEST_TIMEOUT_S = 10.0
+FIRST_TIMEOUT_S = 1.5  # soon enough to be told of a broker that is not there
 INTERNAL = ("journal", "snapshots")
 OUTPUT = ("alerts", "decisions", "dead_letters")
 
@@ -39,21 +41,16 @@ def topic_names(settings: Settings) -> dict[str, str]:
     return own | {role: TOPICS[role].name.format(application_id=settings.application_id) for role in INTERNAL}
 
 
-def create_topics(settings: Settings, partitions: int | None = None) -> dict[str, str]:
+def create_topics(settings: Settings, partitions: int | None, tell: Callable[[str], None]) -> dict[str, str]:
     """Make every topic of the table that is not there yet; what `detector topics create` does.
 
-    `partitions`: of the input topic, where it is made. Returns name → `created` or `exists`. Raises BrokerAway when no
-    broker answers within ten seconds, ConfigurationRefused when one refuses.
+    `partitions`: of the input topic, where it is made. `tell` takes a line for people while no broker answers. Returns
+    name → `created` or `exists`. Raises BrokerAway when none answers within some ten seconds, ConfigurationRefused when
+    one refuses.
     """
     admin = AdminClient(client.admin_config(settings, lambda _error: None))
     names = topic_names(settings)
-    try:
-        there = partition_counts(admin)
-    except KafkaException as error:
-        raise BrokerAway(
-            f"expected a broker at {settings.kafka.bootstrap_servers}, found none: {error.args[0].str()}; "
-            "start it, or set kafka.bootstrap_servers"
-        ) from None
+    there = _first_answer(admin, settings.kafka.bootstrap_servers, tell)
     like_input = there.get(names["transactions"]) or partitions or TOPICS["transactions"].partitions
     wanted = {role: like_input if role == "transactions" else TOPICS[role].partitions or like_input for role in TOPICS}
     return _create(admin, {names[role]: (role, count) for role, count in wanted.items()}, there)
@@ -79,11 +76,15 @@ def ensure_topics(admin: AdminClient, settings: Settings, input_partitions: int)
 
 def wait_for_input(admin: AdminClient, topic: str, patience: Patience, role: str = "transactions") -> int:
     """Number of partitions of an input topic, as soon as there is one. Raises OutOfPatience."""
+    timeout_s = FIRST_TIMEOUT_S
     while True:
         try:
-            counts = partition_counts(admin, topic)
+            counts = partition_counts(admin, topic, timeout_s)
         except KafkaException as error:
+            admin.poll(0)  # where the client says why
             patience.failed("look for the input topic", error.args[0])
+            if error.args[0].code() == KafkaError._TIMED_OUT:  # connected, and slow
+                timeout_s = REQUEST_TIMEOUT_S
         else:
             if found := counts.get(topic, 0):
                 patience.succeeded()
@@ -119,9 +120,11 @@ def check_labels(settings: Settings, partitions: int, labels_partitions: int) ->
         )
 
 
-def partition_counts(admin: AdminClient, topic: str | None = None) -> dict[str, int]:
+def partition_counts(
+    admin: AdminClient, topic: str | None = None, timeout_s: float = REQUEST_TIMEOUT_S
+) -> dict[str, int]:
     """Topic → number of partitions, of one topic or all. Raises KafkaException when no broker answers."""
-    topics = admin.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics
+    topics = admin.list_topics(topic, timeout=timeout_s).topics
     return {name: len(found.partitions) for name, found in topics.items() if found.error is None}
 
 
@@ -142,6 +145,19 @@ def topic_config(admin: AdminClient, topic: str) -> dict[str, str]:
     resource = ConfigResource(ResourceType.TOPIC, topic)
     entries = admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource].result()
     return {name: entry.value for name, entry in entries.items() if entry.value is not None}
+
+
+def _first_answer(admin: AdminClient, servers: str, tell: Callable[[str], None]) -> dict[str, int]:
+    with contextlib.suppress(KafkaException):
+        return partition_counts(admin, timeout_s=FIRST_TIMEOUT_S)
+    tell(f"no Kafka broker answers at {servers}: trying on for {REQUEST_TIMEOUT_S:.0f} s")
+    try:
+        return partition_counts(admin)
+    except KafkaException as error:
+        raise BrokerAway(
+            f"expected a broker at {servers}, found none: {error.args[0].str()}; start it, or set "
+            "kafka.bootstrap_servers"
+        ) from None
 
 
 def _create(admin: AdminClient, wanted: Mapping[str, tuple[str, int]], there: Iterable[str]) -> dict[str, str]:

@@ -45,7 +45,7 @@ class History:
     def __init__(self, settings: Settings, topic: str) -> None:
         """Raises BrokerAway, ConfigurationRefused where there is no such topic."""
         self.topic, self._settings = topic, settings
-        patience = Patience(threading.Event(), Health())
+        patience = Patience(threading.Event(), Health(), settings.kafka.bootstrap_servers)
         self._reader = LogReader(reader_config(settings), patience)
         admin = AdminClient(client.admin_config(settings, lambda _error: None))
         try:

@@ -28,10 +28,14 @@ log = structlog.get_logger(__name__)
 
 
 class Patience:
-    """Shared by all that talk to the broker in the main thread. `stop` is set when the process is asked to end."""
+    """Shared by all that talk to the broker in the main thread. `stop` is set when the process is asked to end.
 
-    def __init__(self, stop: threading.Event, health: Health) -> None:
-        self._stop, self._health = stop, health
+    `servers` are those that were asked to serve, for the log.
+    """
+
+    def __init__(self, stop: threading.Event, health: Health, servers: str) -> None:
+        self._stop, self._health, self._servers = stop, health, servers
+        self._heard = ""
         self._away_since_s: float | None = None
         self._said, self._silent_until_s = False, 0.0
         self._healthy = False
@@ -59,6 +63,13 @@ class Patience:
                 self.succeeded()
                 return result
 
+    def heard(self, error: KafkaError) -> None:
+        """What an error callback is given: a failure where no broker is left, else the reason of the next one."""
+        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
+            self.failed("connect", error)
+        elif error.code() in (KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._SSL):
+            self._heard = error.str()
+
     def failed(self, what: str, error: KafkaError | str) -> None:
         """Note that the broker did not do as asked; logs at most every `SAY_EVERY_S`, whatever goes on between."""
         now_s = time.monotonic()
@@ -68,10 +79,13 @@ class Patience:
         self._health.set(BROKER, False, f"{what}: {reason}")
         if now_s >= self._silent_until_s:
             self._silent_until_s, self._said = now_s + SAY_EVERY_S, True
-            log.warning(AWAY, doing=what, error=reason, away_s=round(now_s - self._away_since_s, 1))
+            heard = {"heard": self._heard} if self._heard else {}
+            away_s = round(now_s - self._away_since_s, 1)
+            log.warning(AWAY, servers=self._servers, doing=what, error=reason, away_s=away_s, **heard)
 
     def succeeded(self) -> None:
         """Note that the broker did as asked."""
+        self._heard = ""
         if self._away_since_s is None and self._healthy:
             return
         self._healthy = True

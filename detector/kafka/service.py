@@ -15,7 +15,7 @@ from types import FrameType
 
 import confluent_kafka
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from detector.codec.encode import Encoder, member_names
@@ -79,9 +79,8 @@ def run(
             own = stack.enter_context(Instance(settings.application_id, settings.kafka.instance_id or None))
             log.info("starting", application_id=settings.application_id, instance_id=own.instance_id,
                      guarantee=settings.kafka.guarantee, http=server.url)  # fmt: skip
-            loop = _assemble(
-                settings, own, engine_factory, metrics, health, Patience(stopped, health), stopped, rebuild
-            )
+            patience = Patience(stopped, health, settings.kafka.bootstrap_servers)
+            loop = _assemble(settings, own, engine_factory, metrics, health, patience, stopped, rebuild)
             _calm_collector()
             loop.run()
     except OutOfPatience as reason:
@@ -107,12 +106,7 @@ def _assemble(
     rebuild: bool,
 ) -> Loop:
     """All parts, connected. Raises Stop, OutOfPatience."""
-
-    def on_error(error: KafkaError) -> None:
-        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION):
-            patience.failed("connect", error)
-
-    names = topics.topic_names(settings)
+    names, on_error = topics.topic_names(settings), patience.heard
     source = names["transactions"]
 
     def new_admin() -> AdminClient:

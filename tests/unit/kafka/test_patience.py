@@ -40,7 +40,7 @@ def play(script: list[object]) -> object:
 def test_it_tries_on_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detector.kafka.patience.RETRY_WAIT_S", 0.0)
     health, script = declared(), failing(50)
-    patience = Patience(threading.Event(), health)
+    patience = Patience(threading.Event(), health, "broker:9092")
     monkeypatch.setattr(patience, "wait", lambda: None)
     with capture_logs() as logs:
         assert patience.insist("look", lambda: play(script)) == 7
@@ -52,9 +52,20 @@ def test_it_tries_on_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert logs == []
 
 
+def test_it_says_which_servers_and_what_the_client_heard_of_them() -> None:
+    patience = Patience(threading.Event(), declared(), "broker:9092")
+    with capture_logs() as logs:
+        patience.heard(KafkaError(KafkaError._TRANSPORT, "broker:9092: Connection refused"))
+        assert not patience.away
+        patience.heard(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+        assert patience.away
+    [line] = logs
+    assert (line["servers"], line["heard"]) == ("broker:9092", "broker:9092: Connection refused")
+
+
 def test_while_away_it_is_not_ready() -> None:
     health = declared()
-    patience = Patience(threading.Event(), health)
+    patience = Patience(threading.Event(), health, "broker:9092")
     patience.failed("look", "no broker")
     assert patience.away
     assert health.reasons() == {"broker": "look: no broker"}
@@ -62,20 +73,20 @@ def test_while_away_it_is_not_ready() -> None:
 
 def test_an_error_that_will_not_pass_is_raised_at_once() -> None:
     with pytest.raises(KafkaException, match="no broker"):
-        Patience(threading.Event(), Health()).insist("look", lambda: play([away(retriable=False)]))
+        Patience(threading.Event(), Health(), "broker:9092").insist("look", lambda: play([away(retriable=False)]))
 
 
 def test_asked_to_stop_it_gives_up() -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(OutOfPatience, match="asked to stop"):
-        Patience(stop, Health()).insist("look", lambda: play([away()]))
+        Patience(stop, Health(), "broker:9092").insist("look", lambda: play([away()]))
 
 
 def test_within_a_limit_it_tries_on_though_asked_to_stop() -> None:
     stop = threading.Event()
     stop.set()
-    patience, script = Patience(stop, Health()), failing(2)
+    patience, script = Patience(stop, Health(), "broker:9092"), failing(2)
     with patience.limited(30):
         assert patience.insist("look", lambda: play(script)) == 7
     began_s = time.monotonic()

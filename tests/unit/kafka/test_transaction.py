@@ -52,7 +52,7 @@ def committed(
     """A commit of one task by a producer with that script, and how it ended."""
     producer = Scripted(script)
     monkeypatch.setattr(transaction, "Producer", lambda _config: producer)
-    patience = Patience(threading.Event(), Health())
+    patience = Patience(threading.Event(), Health(), "broker:9092")
     monkeypatch.setattr(patience, "wait", lambda: None)
     outbox = transaction.ExactlyOnce({"transactional.id": "app-1"}, LEDGER, patience)
     outbox.open()

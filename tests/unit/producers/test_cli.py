@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 from click.testing import CliRunner, Result
 
 from producers import cli
 from producers.cli import main
+from producers.publish import ANSWER_S, CONNECT_S, Publisher
 from schemas.files import payloads
 
 SMALL = ["--customers", "50", "--terminals", "80", "--merchants", "20", "--days", "3"]
@@ -124,6 +127,19 @@ def test_no_broker_and_no_wait_ends_with_69() -> None:
     result = invoke("simulate", *SMALL, "--bootstrap-servers", NOBODY, "--no-wait")
     assert result.exit_code == 69
     assert f"expected a Kafka broker at {NOBODY}" in result.output
+
+
+def test_a_broker_that_is_not_there_is_told_of_before_waiting_is_given_up() -> None:
+    told, stop = [], Event()
+
+    def tell(line: str) -> None:
+        told.append(line)
+        stop.set()
+
+    began_s = time.monotonic()
+    assert not Publisher(NOBODY, tell=tell, stop=stop).connect({"transactions": "payments"})
+    assert time.monotonic() - began_s < CONNECT_S - ANSWER_S
+    assert told == [f"no Kafka broker answers at {NOBODY}: trying on, nothing is lost; Ctrl-C stops"]
 
 
 def test_what_should_not_happen_ends_with_70(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
