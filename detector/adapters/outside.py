@@ -1,8 +1,10 @@
-"""What members made elsewhere share: scores of any range in 0–1, and contributions by leaving one feature out."""
+"""What models made elsewhere share: a version, scores of any range in 0–1, contributions by leaving one feature out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from importlib import metadata
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,13 @@ Floats = NDArray[np.float64]
 Scorer = Callable[[Floats], Floats]
 
 SCORE_WIDTHS_MAX = 1e9
+
+
+@cache
+def package_version(module: str) -> str:
+    """Of the distribution that a top-level module comes from, whose name may be another; empty where there is none."""
+    names = metadata.packages_distributions().get(module)
+    return metadata.version(names[0]) if names else ""
 
 
 def spread(known: Floats) -> tuple[float, float]:

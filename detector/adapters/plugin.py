@@ -24,13 +24,12 @@ import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.adapters.outside import Scorer, in_unit, left_out, spread
+from detector.adapters.outside import Scorer, in_unit, left_out, package_version, spread
 from detector.core.half_space_trees import BULK_WIDTHS
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
 from detector.core.turns import OWN, Turning, new_counter, take, turn
@@ -85,8 +84,7 @@ def declare(estimator: str, parameters: dict[str, Any], **rest: Any) -> Plugin:
         raise PluginError(
             f"expected an anomaly detector of river, or an estimator with fit and score_samples, found {estimator}"
         )
-    distribution = metadata.packages_distributions().get(estimator.split(".")[0], ["?"])[0]
-    version = metadata.version(distribution) if distribution != "?" else ""
+    version = package_version(estimator.split(".")[0])
     return Plugin(estimator, json.dumps(parameters, sort_keys=True), version, **rest)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.adapters import trained_uri
-from detector.adapters.outside import Scorer, in_unit, left_out
-from detector.adapters.trained_file import LIBRARY, Artifact, Card, TrainedError, misfit, read
+from detector.adapters.outside import Scorer, in_unit, left_out, package_version
+from detector.adapters.trained_file import MODULE, Artifact, Card, TrainedError, misfit, read
 from detector.adapters.trained_scores import scorer
 from detector.core.spec import Spec
 from detector.core.trained import smoothed_logit
@@ -75,14 +74,8 @@ def of(artifact: Artifact, weight: float = 1.0) -> Trained:
         raise TrainedError("expected a supervised model that was trained on a fraud at least, found none")
     if artifact.digest not in _loaded:
         _loaded[artifact.digest] = (card, scorer(artifact))
-    version = metadata.version(LIBRARY[card.file]) if LIBRARY[card.file] != "xgboost" else _xgboost_version()
+    version = package_version(MODULE[card.file])
     return Trained(card.name, artifact.digest, version, card.features, card.frauds if card.supervised else 0, weight)
-
-
-def _xgboost_version() -> str:
-    import xgboost  # its distribution has several names
-
-    return str(xgboost.__version__)
 
 
 def fault(declared: Trained, spec: Spec) -> str | None:

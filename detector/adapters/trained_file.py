@@ -27,7 +27,7 @@ FILE_BYTES_MAX = 1 << 30
 SKOPS, UBJ = "model.skops", "model.ubj"
 PROBABILITY = "probability"  # how supervised models are asked, and no others
 NAME = r"[\w -]{1,64}"
-LIBRARY = {SKOPS: "scikit-learn", UBJ: "xgboost"}
+MODULE = {SKOPS: "sklearn", UBJ: "xgboost"}
 
 
 class TrainedError(ValueError):
@@ -105,8 +105,8 @@ def read(folder: Path) -> Artifact:
         raise TrainedError(f"{folder / CARD}: expected what `detector lab train` writes, found: {error}") from None
     if card.format != FORMAT:
         raise TrainedError(f"{folder / CARD}: expected format {FORMAT}, found {card.format}; train it anew")
-    if card.file not in LIBRARY:
-        raise TrainedError(f"{folder / CARD}: expected a file {' or '.join(LIBRARY)}, found {card.file!r}")
+    if card.file not in MODULE:
+        raise TrainedError(f"{folder / CARD}: expected a file {' or '.join(MODULE)}, found {card.file!r}")
     widths = {len(card.features), len(card.typical), *(len(probe.row) for probe in card.probes)}
     if widths != {len(card.features)} or not card.features or not card.probes:
         raise TrainedError(f"{folder / CARD}: expected typical values and probes for each feature; train it anew")

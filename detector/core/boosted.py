@@ -3,8 +3,8 @@
 Law (restore ≡ replay): when a fit starts follows from the log alone, and so does the row before which its trees take
 over: `boosted_delay_rows` after the start. If they are not ready by then, the fold waits for them. Until then the rows
 that are fitted are part of the state, so a restart in between fits the same ones again. The trainer must be a function
-of its arguments; it is named in the spec, for the core knows no library of trees. Trees fitted on another processor may
-differ in their last bits.
+of its arguments; it is named in the spec, with its version, for the core knows no library of trees. Trees fitted on
+another processor may differ in their last bits; by another version, a fit begun again may give other trees.
 
 A tree is a complete one in heap order, children of i at 2i + 1, 2i + 2; `feature` < 0 is a leaf.
 """

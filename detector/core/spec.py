@@ -252,6 +252,7 @@ class Spec:
     """All that `step` needs to know besides its input and its state.
 
     `mapping` is a digest of how bytes become columns: `step` never reads it, but another mapping makes another stream.
+    Nor does it read `trainer_version`, that of the package behind `Labels.boosted_trainer`: another fits other trees.
     """
 
     keys: tuple[str, ...]
@@ -266,14 +267,15 @@ class Spec:
     mapping: str = ""
     labels: Labels | None = None
     heads: Heads | None = None
+    trainer_version: str = ""
 
     def fingerprint(self) -> str:
         """16 hex digits over every field: equal fingerprints decide equally."""
         return _digest({"version": STATE_VERSION, **dataclasses.asdict(self)})
 
     def state_fingerprint(self) -> str:
-        """16 hex digits over what shapes the state; thresholds, budget and trained heads are left out, so they may
-        change live.
+        """16 hex digits over what shapes the state; thresholds, budget, trained heads and the trainer's version are
+        left out, so they may change at any restart.
         """
         return _digest(self._state_fields())
 
@@ -284,7 +286,7 @@ class Spec:
 
     def _state_fields(self) -> dict[str, object]:
         fields = dataclasses.asdict(self)
-        del fields["decision"], fields["partitions"], fields["heads"]
+        del fields["decision"], fields["partitions"], fields["heads"], fields["trainer_version"]
         return {"version": STATE_VERSION, **fields}
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 
 from detector.adapters import trained as trained_model
+from detector.adapters.outside import package_version
 from detector.adapters.plugin import Plugin, PluginError, declare
 from detector.adapters.trained import Trained
 from detector.adapters.trained_file import TrainedError
@@ -103,6 +104,7 @@ def build_spec(settings: Settings, partitions: int) -> Spec:
         mapping=_digest(settings.mapping),
         labels=_labels(settings),
         heads=_heads(settings, trained),
+        trainer_version=package_version("xgboost") if settings.labels.enabled and settings.labels.boosted else "",
     )
     misfits = [(index, trained_model.fault(model, spec)) for index, model in enumerate(trained)]
     faults = [f"models.trained.{index}: {fault}" for index, fault in misfits if fault is not None]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xgboost
 
 from detector.core.spec import Spec
 from detector.settings import ConfigError, Settings, load
@@ -266,6 +267,19 @@ def test_a_setting_that_changes_decisions_changes_the_fingerprint(tmp_path: Path
         assert from_text(tmp_path, text).spec() == base, text
 
 
+def test_another_version_of_the_trainer_is_another_spec_of_the_same_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "[labels]\nenabled = true\nboosted = true"
+    now = from_text(tmp_path, text).spec()
+    assert now.trainer_version == xgboost.__version__
+    monkeypatch.setattr("detector.settings.building.package_version", lambda _module: "99")
+    later = from_text(tmp_path, text).spec()
+    assert later.fingerprint() != now.fingerprint()
+    assert later.state_fingerprint() == now.state_fingerprint()
+    assert from_text(tmp_path, "[labels]\nenabled = true").spec().trainer_version == ""
+
+
 def test_a_topic_with_nothing_but_a_time_scores_the_row_alone(tmp_path: Path) -> None:
     spec = from_text(tmp_path, "[input.fields]\nevent_time = 't'\n[input.numeric]\nv = 'a.v'").spec()
     assert (spec.keys, spec.entities, spec.numeric) == ((), (), ("v",))
@@ -309,6 +323,7 @@ def test_every_field_of_the_spec_comes_from_a_setting() -> None:
         "mapping",
         "labels",
         "heads",
+        "trainer_version",
     }
     assert {field.name for field in dataclasses.fields(Spec)} == known
 

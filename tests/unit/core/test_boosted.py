@@ -66,6 +66,16 @@ def test_cuts_and_restarts_while_a_fit_runs_change_nothing() -> None:
         assert state_bytes(WITH_TREES, state) == state_bytes(WITH_TREES, whole)
 
 
+def test_a_fit_in_flight_is_begun_again_under_another_version_of_its_trainer() -> None:
+    before, after = (replace(WITH_TREES, trainer_version=version) for version in ("1", "2"))
+    state, _ = fold(before, new_state(before), 0, 150, 50)
+    assert state.labels.boosted.arrays["counter"][boosted.DUE] > 150
+    upgraded = restore(after, snapshot(before, state))
+    for one, spec in ((state, before), (upgraded, after)):
+        fold(spec, one, 150, 300, 50)
+    assert gauges(after, upgraded)["boosted_version"] == gauges(before, state)["boosted_version"] > 0
+
+
 def test_trees_take_over_at_their_row_and_not_before() -> None:
     without = replace(WITH_TREES, labels=replace(WITH_TREES.labels, boosted_trainer=""))
     _, decided = fold(WITH_TREES, new_state(WITH_TREES), 0, ROWS, 25)

@@ -94,6 +94,7 @@ DECISIONS = [
     replace(CARD_ONLY, decision=Decision(alert_risk_min=1.0)),
     replace(CARD_ONLY, decision=Decision(review_risk_min=1.0)),
     replace(CARD_ONLY, partitions=2),
+    replace(CARD_ONLY, trainer_version="3.2.0"),
 ]
 
 
