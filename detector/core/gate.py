@@ -5,15 +5,17 @@ score exceeds the 99 % quantile of a long past is scored and decided, not learne
 would be locked out for ever: when more than half of the last rows exceed the quantile, the gate opens by itself, until
 they no longer do.
 
-A row belongs to a *burst* where it exceeds the quantile, the gate is shut, and more than three times as many of the
-last rows exceed it as should. The scale of the risk score does not count such rows: an attack would raise what is
-usual.
+A row belongs to a *burst* where it exceeds the quantile, the gate is shut, and of the last RING_ROWS rows three times
+as many exceed it as should, and twice as many as lately. No scale counts such rows, neither this quantile, nor those of
+the members' scores, nor that of the risk: an attack would raise what is usual, and hide the next one. A stream that
+drifts exceeds its past ever more often, but not all at once; and what lasts is no burst.
 
 Row *j* sees what row *i* < *j* did to the gate, and the quantile moves at pivots only (law: cut invariance).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,36 +26,44 @@ from detector.core.jit import kernel
 
 SHARE = 0.01
 RING_ROWS = 2_000
-BURST_ROWS = int(3 * SHARE * RING_ROWS)
+BURST_TIMES, LATELY_TIMES = 3.0, 2.0
+LATELY_ROWS = 1 << 13  # over about so many rows the share that exceeds is averaged; what lasts longer is no burst
 MEMORY_ROWS = 1 << 18  # counts halve here: the quantile's horizon is some 200,000 rows
 COUNTED_MIN = 1_000  # before so many rows the gate is open
 
-COUNTED, THRESHOLD, PLACE, EXCEEDING, HELD = range(5)  # positions in `counter`
+COUNTED, THRESHOLD, PLACE, EXCEEDING, HELD, CROWDED = range(6)  # positions in `counter`
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def new_arrays() -> Arrays:
-    """The gate before the first row: `counter` int64, `counts` int64 (BINS,) of fused scores, `ring` bool."""
-    counter = np.zeros(5, np.int64)
-    counter[THRESHOLD] = BINS
-    return {"counter": counter, "counts": np.zeros(BINS, np.int64), "ring": np.zeros(RING_ROWS, np.bool_)}
-
-
-def pass_through(
-    gate: Arrays, bins: NDArray[np.int64], late: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which rows are learned, (n,): not late, and not held back; and which belong to a burst, (n,).
-
-    `bins` int64 (n,) of fused scores.
+    """The gate before the first row: `counter` int64, `counts` int64 (BINS,) of fused scores, `ring` bool, and
+    `lately` float64 (1,), the share of rows that exceeded.
     """
-    taken, burst = np.empty(len(bins), np.bool_), np.empty(len(bins), np.bool_)
-    gate_kernel(bins, late, gate["counter"], gate["counts"], gate["ring"], taken, burst)
-    return taken, burst
+    counter = np.zeros(6, np.int64)
+    counter[THRESHOLD] = BINS
+    ring, lately = np.zeros(RING_ROWS, np.bool_), np.full(1, SHARE)
+    return {"counter": counter, "counts": np.zeros(BINS, np.int64), "ring": ring, "lately": lately}
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What the gate says of n rows: `taken` (n,), to be learned; `burst` (n,), to be left out of every scale."""
+
+    taken: NDArray[np.bool_]
+    burst: NDArray[np.bool_]
+
+
+def pass_through(gate: Arrays, bins: NDArray[np.int64], late: NDArray[np.bool_]) -> Passed:
+    """Of rows with fused scores in `bins` int64 (n,): taken are those that are neither late nor held back."""
+    passed = Passed(np.empty(len(bins), np.bool_), np.empty(len(bins), np.bool_))
+    arrays = (gate["counter"], gate["counts"], gate["ring"], gate["lately"])
+    gate_kernel(bins, late, *arrays, passed.taken, passed.burst)
+    return passed
 
 
 @kernel
-def gate_kernel(bins, late, counter, counts, ring, taken, burst):
+def gate_kernel(bins, late, counter, counts, ring, lately, taken, burst):
     """Row by row; `taken`, `burst` bool (n,)."""
     for i in range(len(bins)):
         taken[i] = burst[i] = False
@@ -64,12 +74,17 @@ def gate_kernel(bins, late, counter, counts, ring, taken, burst):
         counter[EXCEEDING] += np.int64(exceeds) - np.int64(ring[place])
         ring[place] = exceeds
         counter[PLACE] = (place + 1) % RING_ROWS
-        counts[bins[i]] += 1
-        counter[COUNTED] += 1
+        crowded = counter[EXCEEDING] > max(BURST_TIMES * SHARE, LATELY_TIMES * lately[0]) * RING_ROWS
+        counter[CROWDED] = counter[CROWDED] + 1 if crowded else 0
+        sudden = 0 < counter[CROWDED] <= LATELY_ROWS
         taken[i] = not exceeds or 2 * counter[EXCEEDING] > RING_ROWS
-        if not taken[i]:
-            counter[HELD] += 1
-            burst[i] = counter[EXCEEDING] > BURST_ROWS
+        burst[i] = sudden and not taken[i]
+        counter[HELD] += not taken[i]
+        if not burst[i]:
+            counts[bins[i]] += 1
+            counter[COUNTED] += 1
+        if not sudden:
+            lately[0] += (np.int64(exceeds) - lately[0]) / LATELY_ROWS
 
 
 @kernel

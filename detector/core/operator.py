@@ -93,7 +93,7 @@ def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
         part = slice(start, stop)
         traces = score(members, features[part], own[:, part])
         read = surprised(state, own[:, part])
-        taken = decide(spec, state, batch.rows(start, stop), tie_break[part], decided, part, read.nats)
+        passed = decide(spec, state, batch.rows(start, stop), tie_break[part], decided, part, read.nats)
         for row in (np.flatnonzero(decided.verdict[part] == Verdict.ALERT) + start).tolist():
             decided.reasons[row] = explain(
                 spec,
@@ -104,7 +104,7 @@ def conclude(spec: Spec, state: TaskState, prepared: Prepared) -> DecisionBatch:
                 state.plan.edges,
                 contributions(spec, state, features[row], read.nats[:, row - start]),
             )
-        learn(spec, state, features[part], bits[part], Scored(traces, read.place), late[part], taken)
+        learn(spec, state, features[part], bits[part], Scored(traces, read.place), late[part], passed)
         start = stop
     return decided
 
@@ -167,25 +167,27 @@ def decide(
     decided: DecisionBatch,
     part: slice,
     nats: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Fuse, rank and decide one segment, row by row, into `decided`; which rows the members learn (n,)."""
+) -> gate.Passed:
+    """Fuse, rank and decide one segment, row by row, into `decided`; what the gate says of each row."""
     ready = any(member.ready(arrays) for member, arrays in zip(state.plan.members, state.members, strict=True))
     decided.model_version[part] = state.plan.members[0].pivots(state.members[0])
     decision = spec.decision
     fused = fusion.fuse(nats, state.plan.weight)
-    taken, burst = gate.pass_through(state.gate, fusion.score_bins(fused), decided.late[part])
+    bins = fusion.score_bins(fused)
+    passed = gate.pass_through(state.gate, bins, decided.late[part])
+    blended = fused
     if state.labels is not None:
-        fused = supervise(spec, state.labels, batch, decided.features[part], nats, fused)
+        blended = supervise(spec, state.labels, batch, decided.features[part], nats, fused)
     if spec.heads is not None:
         given = decided.score[len(nats) :, part]
-        fused = trained.blend(spec.heads, state.plan.heads, state.labels, given, fused)
+        blended = trained.blend(spec.heads, state.plan.heads, state.labels, given, blended)
     budget.decide_kernel(
         batch.event_time_ms,
         batch.amount,
         decided.late[part],
-        burst,
+        passed.burst,
         ready,
-        fusion.score_bins(fused),
+        bins if blended is fused else fusion.score_bins(blended),
         tie_break,
         -1 if decision.alerts_per_day is None else decision.alerts_per_day,
         spec.partitions,
@@ -200,7 +202,7 @@ def decide(
         decided.risk[part],
         decided.verdict[part],
     )
-    return taken
+    return passed
 
 
 def contributions(
@@ -244,20 +246,20 @@ def learn(
     bits: NDArray[np.int32],
     scored: Scored,
     late: NDArray[np.bool_],
-    taken: NDArray[np.bool_],
+    passed: gate.Passed,
 ) -> None:
     """Take one segment in; where a member's window is full, freeze the profile and pivot.
 
-    The feature profile and the distributions of scores count what is not late; members and the reservoir learn what is
-    taken.
+    The feature profile counts what is not late; of that, the distributions of scores what belongs to no burst; members
+    and the reservoir learn what is taken.
     """
     profile.learn_kernel(bits, late, state.counted, state.histogram)
     drift.learn(state.drift, bits, late)
-    surprise.count_kernel(scored.place, ~late, state.places)
+    surprise.count_kernel(scored.place, ~(late | passed.burst), state.places)
     members = list(zip(state.plan.members, state.members, strict=True))
     for (member, arrays), trace in zip(members, scored.traces, strict=True):
-        member.learn(arrays, features, trace, taken)
-    reservoir.learn(features, state.plan.profiled, taken, spec.seed, state.sample, state.sampled)
+        member.learn(arrays, features, trace, passed.taken)
+    reservoir.learn(features, state.plan.profiled, passed.taken, spec.seed, state.sample, state.sampled)
     due = [(member, arrays) for member, arrays in members if member.rows_to_pivot(arrays) <= 0]
     if due:
         drift.turn(state.drift, int(state.clock[budget.DAY]))

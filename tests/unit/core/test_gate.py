@@ -90,26 +90,52 @@ def test_the_ring_counts_what_it_holds() -> None:
     for _ in range(5):
         bins = random.randint(0, 20, 700)
         late = random.random_sample(700) < 0.2
-        taken, burst = gate.pass_through(arrays, bins, late)
-        assert not taken[late].any()
-        assert not burst[taken | late].any()
-        assert taken[(bins <= 10) & ~late].all()
+        passed = gate.pass_through(arrays, bins, late)
+        assert not passed.taken[late].any()
+        assert not passed.burst[passed.taken | late].any()
+        assert passed.taken[(bins <= 10) & ~late].all()
         assert arrays["counter"][gate.EXCEEDING] == np.count_nonzero(arrays["ring"])
     assert arrays["counter"][gate.COUNTED] == arrays["counts"].sum()
 
 
-def test_rows_belong_to_a_burst_where_more_exceed_than_should() -> None:
+def bursts(exceeds: np.ndarray) -> tuple[np.ndarray, gate.Arrays]:
+    """Which of the rows belong to a burst, those that exceed the quantile given."""
     arrays = gate.new_arrays()
     arrays["counter"][gate.THRESHOLD] = 10
-    bins = np.zeros(3 * gate.RING_ROWS, np.int64)
-    bins[: gate.RING_ROWS : 100] = 20  # one in a hundred, as should
-    bins[gate.RING_ROWS : gate.RING_ROWS + 300] = 20
-    bins[2 * gate.RING_ROWS :] = 20  # a stream that has changed
-    _, burst = gate.pass_through(arrays, bins, np.zeros(len(bins), np.bool_))
-    assert not burst[: gate.RING_ROWS].any()
-    assert 250 < np.count_nonzero(burst[gate.RING_ROWS : gate.RING_ROWS + 300]) < 300
-    assert burst[2 * gate.RING_ROWS]
-    assert not burst[-gate.RING_ROWS // 3 :].any()
+    bins = np.where(exceeds, 20, 0)
+    return gate.pass_through(arrays, bins, np.zeros(len(bins), np.bool_)).burst, arrays
+
+
+def test_rows_belong_to_a_burst_where_more_exceed_than_should() -> None:
+    ring = gate.RING_ROWS
+    exceeds = np.zeros(3 * ring, np.bool_)
+    exceeds[:ring:100] = True  # one in a hundred, as should
+    exceeds[ring : ring + 300] = True
+    exceeds[2 * ring :] = True  # a stream that has changed
+    burst, arrays = bursts(exceeds)
+    assert not burst[:ring].any()
+    assert 200 < np.count_nonzero(burst[ring : ring + 300]) < 260
+    assert burst[2 * ring + 250]
+    assert not burst[-ring // 3 :].any()
+    assert arrays["counts"].sum() == len(exceeds) - np.count_nonzero(burst)
+
+
+def test_what_lasts_is_no_burst() -> None:
+    """One row in twelve is odd from now on: a burst as long as it may be an attack, then counted among the usual."""
+    exceeds = np.random.RandomState(1).random_sample(4 * gate.LATELY_ROWS) < 1 / 12
+    burst, arrays = bursts(exceeds)
+    begins, ends = gate.RING_ROWS, gate.LATELY_ROWS
+    np.testing.assert_array_equal(burst[begins:ends], exceeds[begins:ends])
+    assert not burst[2 * ends :].any()
+    assert arrays["lately"][0] > 0.05
+
+
+def test_a_slow_rise_is_no_burst() -> None:
+    """In the end one row in eight exceeds the quantile, but never twice as many as lately."""
+    random = np.random.RandomState(5)
+    rows = 20 * gate.LATELY_ROWS
+    burst, _ = bursts(random.random_sample(rows) < np.linspace(0.01, 0.125, rows))
+    assert not burst.any()
 
 
 def test_a_spec_without_history_holds_nothing_back() -> None:
