@@ -6,14 +6,13 @@ restore under this guarantee believes the journal, so a crash at any point repea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from detector.codec.encode import OutMessage
 from detector.kafka.errors import OutOfPatience, Rewind
-from detector.kafka.outbox import Ledger, Report, Reports, send_chunks
+from detector.kafka.outbox import Ledger, Output, Reports, send_chunks
 from detector.kafka.patience import Patience
 from detector.kafka.tasks import Task
 from detector.kafka.transaction import enqueue, flush_some
@@ -39,17 +38,10 @@ class AtLeastOnce:
         if self._producer is None:
             self._producer, self._reports = Producer(self._config), Reports()
 
-    def produce(
-        self,
-        topic: str,
-        message: OutMessage,
-        partition: int = -1,
-        on_delivery: Report | None = None,
-        too_large: Callable[[Message], None] | None = None,
-    ) -> None:
-        """Queue `message`. Raises Rewind, ConfigurationRefused."""
+    def produce(self, output: Output) -> None:
+        """Queue `output`. Raises Rewind, ConfigurationRefused."""
         try:
-            enqueue(self._live(), topic, message, partition, self._reports.of(on_delivery, too_large))
+            enqueue(self._live(), output, self._reports.of(output))
         except KafkaException as error:
             raise self._give_up(error) from error
 
@@ -59,7 +51,7 @@ class AtLeastOnce:
             send_chunks(self, task)
         self.flush()  # [1]
         for task in tasks:
-            self.produce(*self._ledger.entry(task))
+            self.produce(self._ledger.entry(task))
         self.flush()  # [2]
         offsets = [TopicPartition(self._ledger.topic, task.partition, task.next_offset) for task in tasks]
         try:

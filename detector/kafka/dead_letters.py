@@ -15,8 +15,8 @@ from confluent_kafka import Message
 
 from detector.codec.decode import Reject
 from detector.codec.encode import Encoder, OutMessage
-from detector.kafka.engine import Output
 from detector.kafka.errors import TooManyRejects
+from detector.kafka.outbox import Output
 from detector.kafka.records import Records, headers_of
 from detector.settings import Settings
 from schemas.topics import MESSAGE_BYTES_MAX
@@ -49,7 +49,7 @@ class DeadLetters:
                 bytes_max=self.bytes_max,
             )
             letter = without_value(letter, self.bytes_max)
-        return Output(self.topic, letter)
+        return Output(self.topic, letter, too_large=self.too_large)
 
     def too_large(self, message: Message) -> None:
         """One that the topic refused: learns the limit where the topic's settings could not be read."""

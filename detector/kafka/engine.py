@@ -9,30 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from detector.codec import snapshot as state_codec
 from detector.codec.decode import Decoded, Decoder
-from detector.codec.encode import Encoder, OutMessage
+from detector.codec.encode import Encoder
 from detector.codec.labels import DecodedLabels, LabelDecoder
 from detector.core.batch import DecisionBatch, Verdict
 from detector.core.labels import LabelTally, learn_labels
 from detector.core.operator import conclude, prepare
 from detector.core.spec import Spec
 from detector.core.state import gauges, new_state
+from detector.kafka.outbox import Output
 from detector.kafka.records import Records, headers_of
 from detector.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A message and the topic it goes to."""
-
-    topic: str
-    message: OutMessage
 
 
 class Engine(Protocol):

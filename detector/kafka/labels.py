@@ -193,7 +193,6 @@ class LabelFold:
             tally = self._engine.learn_labels(task.state, decoded)
             history.cut(task.next_offset, int(records.offset[-1]) + 1)
             for reject in decoded.rejects:
-                letter = self._letters.of(records, reject)
-                self._outbox.produce(letter.topic, letter.message, too_large=self._letters.too_large)
+                self._outbox.produce(self._letters.of(records, reject))
             found.append((tally, decoded.rejects))
         return found

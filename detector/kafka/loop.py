@@ -204,10 +204,9 @@ class Loop:
         decisions = self._engine.conclude(task.state, prepared)
         concluded_s = time.thread_time()
         for output in self._engine.outputs(records, decoded, decisions):
-            self._outbox.produce(output.topic, output.message)
+            self._outbox.produce(output)
         for reject in decoded.rejects:
-            letter = self._letters.of(records, reject)
-            self._outbox.produce(letter.topic, letter.message, too_large=self._letters.too_large)
+            self._outbox.produce(self._letters.of(records, reject))
         task.rows_since_snapshot += len(records)
         self._tally.add(records, decoded, decisions)
         self._tally.processing_s.append(time.monotonic() - batch.taken_s)

@@ -22,6 +22,20 @@ Report = Callable[[KafkaError | None, Message], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """A message and the topic it goes to; without a `partition`, to the one of its key.
+
+    `on_delivery` learns what became of it, `too_large` that its topic takes none of its size, for next time.
+    """
+
+    topic: str
+    message: OutMessage
+    partition: int = -1
+    on_delivery: Report | None = None
+    too_large: Callable[[Message], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """What journal records say besides the task: the topics, the spec and the guarantee they are written under.
 
@@ -38,8 +52,8 @@ class Ledger:
     topic_ids: dict[str, str] = field(default_factory=dict)
     state_parts: dict[str, str] = field(default_factory=dict)
 
-    def entry(self, task: Task) -> tuple[str, OutMessage, int]:
-        """Topic, message and partition of the journal record of the commit now being made."""
+    def entry(self, task: Task) -> Output:
+        """The journal record of the commit now being made."""
         snapshot = (task.upload.reference() if task.upload is not None else None) or task.snapshot
         inputs = {journal.input_name(self.topic, task.partition): task.next_offset}
         cuts: tuple[journal.Cut, ...] = ()
@@ -64,7 +78,7 @@ class Ledger:
             state_parts=self.state_parts,
         )
         message = OutMessage(journal.key(task.partition), journal.encode(record), [])
-        return self.journal_topic, message, task.partition
+        return Output(self.journal_topic, message, task.partition)
 
 
 @dataclass(slots=True)
@@ -76,8 +90,9 @@ class Reports:
     failed: KafkaError | None = None
     refusing: str = ""
 
-    def of(self, on_delivery: Report | None, too_large: Callable[[Message], None] | None) -> Report:
-        """The report of one message. `too_large` learns that its topic takes none of its size, for next time."""
+    def of(self, output: Output) -> Report:
+        """The report of one message."""
+        on_delivery, too_large = output.on_delivery, output.too_large  # not the message: it would be held till then
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
@@ -115,15 +130,8 @@ class Outbox(Protocol):
         """Make the producer usable; no-op where it is."""
         ...
 
-    def produce(
-        self,
-        topic: str,
-        message: OutMessage,
-        partition: int = -1,
-        on_delivery: Report | None = None,
-        too_large: Callable[[Message], None] | None = None,
-    ) -> None:
-        """Queue a message for the next commit; see `Reports.of`."""
+    def produce(self, output: Output) -> None:
+        """Queue a message for the next commit."""
         ...
 
     def commit(self, tasks: Sequence[Task], consumer: Consumer) -> None:
@@ -150,6 +158,7 @@ def send_chunks(outbox: Outbox, task: Task) -> None:
         return
     for key, value, headers, first in upload.take():
         on_delivery = upload.first_delivered if first else None
-        outbox.produce(outbox.snapshots_topic, OutMessage(key, value, [*headers]), task.partition, on_delivery)
+        chunk = OutMessage(key, value, [*headers])
+        outbox.produce(Output(outbox.snapshots_topic, chunk, task.partition, on_delivery))
     if upload.whole and upload.reference() is None:
         outbox.flush()

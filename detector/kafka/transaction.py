@@ -27,12 +27,11 @@ from functools import partial
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from detector.codec.encode import OutMessage
 from detector.kafka.bounded import within
 from detector.kafka.errors import ConfigurationRefused, OutOfPatience, Rewind
-from detector.kafka.outbox import Ledger, Report, Reports, send_chunks
+from detector.kafka.outbox import Ledger, Output, Report, Reports, send_chunks
 from detector.kafka.patience import Patience
 from detector.kafka.tasks import Task
 
@@ -86,21 +85,14 @@ class ExactlyOnce:
             else:
                 self._producer = producer
 
-    def produce(
-        self,
-        topic: str,
-        message: OutMessage,
-        partition: int = -1,
-        on_delivery: Report | None = None,
-        too_large: Callable[[Message], None] | None = None,
-    ) -> None:
-        """Queue `message` in the open transaction, opening one if need be. Raises Rewind, ConfigurationRefused."""
+    def produce(self, output: Output) -> None:
+        """Queue `output` in the open transaction, opening one if need be. Raises Rewind, ConfigurationRefused."""
         try:
             producer = self._live()
             if not self._open:
                 producer.begin_transaction()
                 self._open = True
-            enqueue(producer, topic, message, partition, self._reports.of(on_delivery, too_large))
+            enqueue(producer, output, self._reports.of(output))
         except KafkaException as error:
             raise self._remedy(error) from error
 
@@ -114,7 +106,7 @@ class ExactlyOnce:
         for task in tasks:
             send_chunks(self, task)  # [1]
         for task in tasks:
-            self.produce(*self._ledger.entry(task))  # [2]
+            self.produce(self._ledger.entry(task))  # [2]
         try:
             producer = self._live()
             offsets = [TopicPartition(self._ledger.topic, task.partition, task.next_offset) for task in tasks]
@@ -194,20 +186,21 @@ class ExactlyOnce:
             producer.purge(in_queue=True, in_flight=True, blocking=False)
 
 
-def enqueue(producer: Producer, topic: str, message: OutMessage, partition: int, on_delivery: Report) -> None:
+def enqueue(producer: Producer, output: Output, on_delivery: Report) -> None:
     """`produce`, waiting while the client's queue is full, or while it has yet to hear of a topic's new partitions.
 
     The latter is no fault of the transaction's, and throwing a producer away in the middle of its requests can end the
     process: librdkafka asserts on the answer that comes too late. Raises KafkaException.
     """
+    message = output.message
     until_s = time.monotonic() + UNKNOWN_PARTITION_S_MAX
     while True:
         try:
             producer.produce(
-                topic,
+                output.topic,
                 message.value,
                 message.key,
-                partition,
+                output.partition,
                 on_delivery,
                 headers=message.headers,  # type: ignore[arg-type]
             )
@@ -217,7 +210,7 @@ def enqueue(producer: Producer, topic: str, message: OutMessage, partition: int,
         except KafkaException as error:
             if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or time.monotonic() > until_s:
                 raise
-            producer.list_topics(topic, CALL_TIMEOUT_S)
+            producer.list_topics(output.topic, CALL_TIMEOUT_S)
             time.sleep(0.05)
 
 

@@ -35,7 +35,8 @@ from detector.core.batch import DecisionBatch, TransactionBatch, Verdict
 from detector.core.labels import LabelBatch, LabelTally
 from detector.core.spec import Spec
 from detector.kafka import service
-from detector.kafka.engine import CoreEngine, Engine, Output
+from detector.kafka.engine import CoreEngine, Engine
+from detector.kafka.outbox import Output
 from detector.kafka.records import Records
 from detector.settings import Settings
 from schemas.dead_letter import RejectReason
