@@ -46,9 +46,9 @@ def create_topics(settings: Settings, partitions: int | None, tell: Callable[[st
 
     `partitions`: of the input topic, where it is made. `tell` takes a line for people while no broker answers. Returns
     name → `created` or `exists`. Raises BrokerAway when none answers within some ten seconds, ConfigurationRefused when
-    one refuses.
+    one refuses, or librdkafka a property of `[kafka] client`.
     """
-    admin = AdminClient(client.admin_config(settings, lambda _error: None))
+    admin = client.new_admin(settings, lambda _error: None)
     names = topic_names(settings)
     there = _first_answer(admin, settings.kafka.bootstrap_servers, tell)
     like_input = there.get(names["transactions"]) or partitions or TOPICS["transactions"].partitions

@@ -10,8 +10,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
+from detector.kafka.errors import ConfigurationRefused
 from detector.settings import Settings
 
 # Snapshot chunks and dead letters exceed librdkafka's own default of 1 MB a message; the broker's limit decides.
@@ -133,6 +135,14 @@ def producer_config(settings: Settings, transactional_id: str | None, on_error: 
     return config
 
 
-def admin_config(settings: Settings, on_error: ErrorCallback) -> dict[str, Any]:
-    """For topics, their settings and offsets."""
-    return {**base(settings, "admin"), "error_cb": on_error}
+def new_admin(settings: Settings, on_error: ErrorCallback) -> AdminClient:
+    """For topics, their settings and offsets. The first client of any command, so the one that meets a wrong property.
+
+    Raises ConfigurationRefused where librdkafka does not take the name or the value of one.
+    """
+    config: dict[str, Any] = {**base(settings, "admin"), "error_cb": on_error}
+    try:
+        return AdminClient(config)
+    except KafkaException as error:
+        said = error.args[0].str().strip()
+        raise ConfigurationRefused(f"kafka.client: expected properties that librdkafka takes, found: {said}") from None

@@ -46,8 +46,8 @@ class History:
         """Raises BrokerAway, ConfigurationRefused where there is no such topic."""
         self.topic, self._settings = topic, settings
         patience = Patience(threading.Event(), Health(), settings.kafka.bootstrap_servers)
+        admin = client.new_admin(settings, lambda _error: None)
         self._reader = LogReader(reader_config(settings), patience)
-        admin = AdminClient(client.admin_config(settings, lambda _error: None))
         try:
             # Of all topics: a broker may make one that it is asked about by name.
             self.partitions = topics.partition_counts(admin).get(topic, 0)

@@ -110,7 +110,7 @@ def _assemble(
     source = names["transactions"]
 
     def new_admin() -> AdminClient:
-        return AdminClient(client.admin_config(settings, on_error))
+        return client.new_admin(settings, on_error)
 
     admin = new_admin()
     partitions = topics.wait_for_input(admin, source, patience)
