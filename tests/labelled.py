@@ -15,7 +15,7 @@ from detector.core.labels import LabelBatch, LabelTally, learn_labels
 from detector.core.operator import step
 from detector.core.spec import Labels, Spec
 from detector.core.state import TaskState
-from tests.streams import CARD_ONLY, ENTITIES, EVERYTHING, HOUR, features_of, lines, stream
+from tests.streams import CARD_ONLY, ENTITIES, EVERY_MEMBER, EVERYTHING, HOUR, features_of, lines, stream
 
 NAMES = tuple(feature.name for feature in EVERYTHING.features)
 LABELLED = replace(
@@ -30,7 +30,20 @@ TIGHT = replace(
     allowed_lateness_ms=40 * HOUR,
 )
 UNTOLD = replace(CARD_ONLY, labels=Labels(pending_rows_max=1_024))  # labels, and no feature of theirs
-SPECS = {"everything": LABELLED, "tight": TIGHT, "untold": UNTOLD}
+SWAPPING = replace(  # every member, both heads, and trees that are swapped in on the way
+    CARD_ONLY,
+    features=TIGHT.features,
+    members=EVERY_MEMBER,
+    labels=Labels(
+        pending_rows_max=200,
+        frauds_until_half=1.0,
+        boosted_trainer="tests.labelled.stumps",
+        boosted_trees=3,
+        boosted_depth=2,
+        boosted_delay_rows=7,
+    ),
+)
+SPECS = {"everything": LABELLED, "tight": TIGHT, "untold": UNTOLD, "every member, trees swapped in": SWAPPING}
 
 
 @dataclass(frozen=True)
@@ -44,7 +57,18 @@ class Turn:
 def turns() -> st.SearchStrategy[list[Turn]]:
     label = st.tuples(st.integers(-3, 60), st.booleans(), st.sampled_from([0, 0, 0, 1, 30, -1, -50, 24 * 8]))
     turn = st.builds(Turn, st.integers(0, 60), st.lists(label, max_size=12).map(tuple))
-    return st.lists(turn, max_size=10)
+    return st.one_of(st.lists(turn, max_size=10), st.builds(seeded_turns, st.integers(0, 2**32 - 1)))
+
+
+def seeded_turns(seed: int) -> list[Turn]:
+    """Ten turns of a seed, with labels enough for many fits: hypothesis seldom draws long lists."""
+    random = np.random.RandomState(seed)
+    script = []
+    for _ in range(10):
+        back, fraud = random.randint(0, 40, 12), random.random_sample(12) < 0.3
+        labels = tuple((int(one), bool(other), 0) for one, other in zip(back, fraud, strict=True))
+        script.append(Turn(int(random.randint(10, 40)), labels))
+    return script
 
 
 def labelled_stream(spec: Spec, rows: Sequence[int]) -> TransactionBatch:

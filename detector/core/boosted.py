@@ -35,7 +35,7 @@ TREE_ARRAYS = ("feature", "threshold", "value", "left_if_missing")
 USUAL_ARRAYS = (*TREE_ARRAYS, "usual")
 
 # positions in `counter`; DUE is 0 while no fit runs
-FITTED_ROWS, DUE, SWAPS, VERSION, FITTED_FRAUDS = range(5)
+FITTED_ROWS, DUE, SWAPS, VERSION, FITTED_FRAUDS, ASKED_ROWS = range(6)
 
 Trees = tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
 Trainer = Callable[[NDArray[np.float32], NDArray[np.bool_], int, int], Trees]
@@ -68,7 +68,7 @@ def new_boosted(labels: Labels, inputs: int) -> Boosted:
     shape = (trees, 2 ** (labels.boosted_depth + 1) - 1)
     return Boosted(
         {
-            "counter": np.zeros(5, np.int64),
+            "counter": np.zeros(6, np.int64),
             "feature": np.full(shape, -1, np.int16),
             "threshold": np.zeros(shape, np.float32),
             "value": np.zeros(shape, np.float32),
@@ -80,11 +80,15 @@ def new_boosted(labels: Labels, inputs: int) -> Boosted:
 
 
 def start(labels: Labels, boosted: Boosted, pending: Pending, rows: int) -> None:
-    """Begin a fit where one is due and none runs; call before the labels of a fold are taken in."""
+    """Begin a fit where one is due and none runs; call before labels are taken in.
+
+    Asked once between two rows: labels that come there may be taken in by any portions, at a restart by others.
+    """
     counter = boosted.arrays["counter"]
+    asked, counter[ASKED_ROWS] = int(counter[ASKED_ROWS]), rows
     last = int(counter[FITTED_ROWS])
     due = max(FIRST_FIT_ROWS, last + min(last, labels.pending_rows_max) // GROWTH)
-    if not labels.boosted_trainer or counter[DUE] or rows < due:
+    if not labels.boosted_trainer or counter[DUE] or rows < due or rows == asked:
         return
     held = min(rows, len(pending.identity))
     slots = (rows - held + np.arange(held)) % len(pending.identity)

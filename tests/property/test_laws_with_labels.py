@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.codec.snapshot import restore, snapshot
+from detector.core import boosted
 from detector.core.batch import TransactionBatch
 from detector.core.operator import step
 from detector.core.spec import Spec
 from detector.core.state import gauges, new_state
-from tests.labelled import SPECS, Turn, labelled_stream, play, turns
-from tests.streams import codes, cuts, examples, lines, state_bytes, stream
+from tests.labelled import SPECS, Turn, labelled_stream, play, seeded_turns, turns
+from tests.streams import codes, cuts, examples, lines, seeded_codes, state_bytes, stream
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_fits() -> Iterator[None]:
+    """Fits of the boosted head begin with a few rows, so that its trees are swapped in within a short stream."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boosted, "FIRST_FIT_ROWS", 15)
+        patch.setattr(boosted, "FIT_FRAUDS_MIN", 2)
+        yield
 
 
 def specs() -> st.SearchStrategy[Spec]:
@@ -85,6 +97,13 @@ def test_law_restore_replay_with_labels(
     rest, _, _ = play(spec, state, batch, script[crash:], place=row)
     assert first + again + rest == decided
     assert state_bytes(spec, state) == state_bytes(spec, whole)
+
+
+def test_trees_are_swapped_in_while_the_laws_are_tried() -> None:
+    spec = SPECS["every member, trees swapped in"]
+    state = new_state(spec)
+    play(spec, state, labelled_stream(spec, seeded_codes(1, 300, False)), seeded_turns(1))
+    assert gauges(spec, state)["boosted_swaps"] >= 2
 
 
 @examples(60, 10)

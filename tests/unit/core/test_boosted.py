@@ -36,9 +36,9 @@ def _small_fits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fold(
-    spec: Spec, state: TaskState, start: int, stop: int, cut: int, restart_every: int = 0
+    spec: Spec, state: TaskState, start: int, stop: int, cut: int, restart_every: int = 0, portion: int = 50
 ) -> tuple[TaskState, list[str]]:
-    """Rows start..stop in batches of `cut`, and their labels after each fifty rows; a restart now and then."""
+    """Rows start..stop in batches of `cut`, labels after each fifty by portions; a restart now and then."""
     decided: list[str] = []
     for first in range(start, stop, 50):
         for place in range(first, first + 50, cut):
@@ -53,7 +53,8 @@ def fold(
             if restart_every and place % restart_every == 0:
                 state = restore(spec, snapshot(spec, state))
         told = [(one + 1, one % 10 == 3, START_MS + HOUR * (first + 50)) for one in range(first, first + 50)]
-        learn_labels(spec, state, labels(told))
+        for place in range(0, len(told), portion):
+            learn_labels(spec, state, labels(told[place : place + portion]))
     return state, decided
 
 
@@ -74,6 +75,15 @@ def test_a_fit_in_flight_is_begun_again_under_another_version_of_its_trainer() -
     for one, spec in ((state, before), (upgraded, after)):
         fold(spec, one, 150, 300, 50)
     assert gauges(after, upgraded)["boosted_version"] == gauges(before, state)["boosted_version"] > 0
+
+
+def test_by_what_portions_labels_come_between_two_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boosted, "FIT_FRAUDS_MIN", 7)  # reached within the labels that come at row 100
+    whole, decided = fold(WITH_TREES, new_state(WITH_TREES), 0, 400, 50)
+    assert gauges(WITH_TREES, whole)["boosted_swaps"] >= 1
+    state, found = fold(WITH_TREES, new_state(WITH_TREES), 0, 400, 50, portion=30)
+    assert found == decided
+    assert state_bytes(WITH_TREES, state) == state_bytes(WITH_TREES, whole)
 
 
 def test_trees_take_over_at_their_row_and_not_before() -> None:
