@@ -298,27 +298,26 @@ def parse_duration_ms(text: str) -> int:
     return int(match[1]) * MS_PER_UNIT[match[2]]
 
 
-def parse_feature(name: str) -> Feature:
-    """The feature grammar.
+FEATURE_GRAMMAR = (
+    ("`amount`, `hour`, `weekday`", "of the row itself (UTC; Monday is 0)"),
+    ("`numeric.COLUMN`", "a declared numeric column"),
+    ("`E.count.W`, `E.sum.W`", "rows and amount of entity E in the window W before this row"),
+    ("`E.seconds_since_last`", "since E's previous row"),
+    ("`E.amount_to_mean.W`, `E.amount_to_max.W`", "amount ÷ E's mean amount, or largest, in W"),
+    ("`E.peak_to_mean.W`", "E's largest amount in W before this row ÷ its mean in its longest window"),
+    ("`E.amount_deviation.W`", "(amount − mean) ÷ standard deviation in W"),
+    ("`E.new.KEY`", "1 when KEY's value is not among E's last ones (16 merchants, 4 others)"),
+    ("`E.distinct.KEY.W`", "distinct values of KEY seen with E in W, this row's included, at most 8"),
+    ("`E.distance_km`, `E.speed_kmh`", "from E's previous place; rows within a minute count as a minute apart"),
+    ("`E.fraud_count.W`", "frauds of E that labels told of in the window W, by the labels' arrival"),
+    ("`E.fraud_rate.W`", "their share of E's labels in W, drawn to the stream's own share where few"),
+    ("`E.fraud_age.W`", "seconds since the first of them"),
+    ("`E.fraud_streak.W`", "the last of E's labels in W that said fraud in a row, as a number"),
+)
 
-    ================================  ==============================================================
-    name                              value
-    ================================  ==============================================================
-    `amount`, `hour`, `weekday`       of the row itself (UTC; Monday is 0)
-    `numeric.COLUMN`                  a declared numeric column
-    `E.count.W`, `E.sum.W`            rows and amount of entity E in the window W before this row
-    `E.seconds_since_last`            since E's previous row
-    `E.amount_to_mean.W`              amount ÷ E's mean amount in W; `amount_to_max` likewise
-    `E.peak_to_mean.W`                E's largest amount in W before this row ÷ its mean in its longest window
-    `E.amount_deviation.W`            (amount − mean) ÷ standard deviation in W
-    `E.new.KEY`                       1 when KEY's value is not among E's last ones (16 merchants, 4 others)
-    `E.distinct.KEY.W`                distinct values of KEY seen with E in W, this row's included, at most 8
-    `E.distance_km`, `E.speed_kmh`    from E's previous place
-    `E.fraud_count.W`                 frauds of E that labels told of in the window W, by the labels' arrival
-    `E.fraud_rate.W`                  their share of E's labels in W, drawn to the stream's own share where few
-    `E.fraud_age.W`                   seconds since the first of them
-    `E.fraud_streak.W`                the last of E's labels in W that said fraud in a row, as a number
-    ================================  ==============================================================
+
+def parse_feature(name: str) -> Feature:
+    """The feature of a name in `FEATURE_GRAMMAR`.
 
     Raises SpecError, naming what was expected.
     """

@@ -151,7 +151,7 @@ class Features(Section):
 
     use: Names | None = Field(
         default=None,
-        description="Names in the feature grammar, such as `card.count.24h`. Not given: all that the roles allow.",
+        description="Names of features, such as `card.count.24h`; see below. Not given: all that the roles allow.",
     )
     allowed_lateness: str = Field(
         default="1h",

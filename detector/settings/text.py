@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from detector.core.spec import FEATURE_GRAMMAR, KEY_ROLES
 from detector.settings.faults import is_secret
 from detector.settings.models import PluginSettings, TrainedSettings
 from detector.settings.section import Section
-from detector.settings.sections import EntitySettings, Settings
+from detector.settings.sections import EntitySettings, Features, Settings
 
 MASK = "********"
 LISTED = (EntitySettings, PluginSettings, TrainedSettings)  # sections of which there may be several
@@ -51,6 +52,8 @@ def _section(name: str, model: type[BaseModel]) -> list[str]:
     if own:
         lines += ["", "| setting | type | default | meaning |", "|---|---|---|---|"]
         lines += [f"| `{key}` | {_type(field)} | {_default(field)} | {_meaning(field)} |" for key, field in own.items()]
+    if model is Features:
+        lines += _feature_names()
     for key, field in model.model_fields.items():
         inner = _inner(field)
         if inner is not None:
@@ -58,6 +61,19 @@ def _section(name: str, model: type[BaseModel]) -> list[str]:
             if inner in LISTED:
                 lines += ["", str(field.description)]
     return lines
+
+
+def _feature_names() -> list[str]:
+    """The grammar of `features.use`."""
+    return [
+        "",
+        "Names of features: E is the name of an entity (`card`), W a window (`90s`, `15m`, `24h`, `30d`), KEY one of",
+        f"{', '.join(KEY_ROLES)}. Those with `fraud` need `labels.enabled`.",
+        "",
+        "| name | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in FEATURE_GRAMMAR),
+    ]
 
 
 def _inner(field: FieldInfo) -> type[BaseModel] | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from detector.core.defaults import default_features, default_model_features
 from detector.core.spec import (
+    FEATURE_GRAMMAR,
     Decision,
     Entity,
     FeatureKind,
@@ -59,6 +61,13 @@ def test_feature_names(name: str, expected: tuple[FeatureKind, str, int, str, st
 def test_what_is_no_feature(name: str) -> None:
     with pytest.raises(SpecError, match="unknown feature"):
         parse_feature(name)
+
+
+def test_the_grammar_names_every_kind_of_feature() -> None:
+    names = [name for names, _value in FEATURE_GRAMMAR for name in re.findall(r"`(.+?)`", names)]
+    example = {"E": "card", "W": "24h", "KEY": "merchant"}
+    told = [parse_feature(".".join(example.get(part, part) for part in name.split("."))) for name in names]
+    assert {feature.kind for feature in told} == set(FeatureKind)
 
 
 def test_default_features_parse_and_are_named_once() -> None:
