@@ -195,7 +195,7 @@ def _since(feature: Feature, item: ReasonEvidence, amount: str) -> str:
 
 def _new(feature: Feature, item: ReasonEvidence, amount: str) -> str:
     known = RECENT_MAX.get(feature.key, RECENT_MAX_OTHERS)
-    return f"{feature.key} is new for this {feature.entity}, whose last {several(known, feature.key)} are remembered"
+    return f"{feature.key} is none of this {feature.entity}'s last {several(known, f'different {feature.key}')}"
 
 
 def _distinct(feature: Feature, item: ReasonEvidence, amount: str) -> str:

@@ -118,8 +118,8 @@ EXACT = [
         {"low": True, "rarity": 0.3, "typical_low": 1_200.0, "typical_high": 400_000.0},
         "2.03 h after this card's previous transaction, not unusually soon by itself (usually 20 min to 4.63 d)",
     ),
-    ("card.new.merchant", 1.0, {}, "merchant is new for this card, whose last 16 merchants are remembered"),
-    ("card.new.country", 1.0, {}, "country is new for this card, whose last 4 countries are remembered"),
+    ("card.new.merchant", 1.0, {}, "merchant is none of this card's last 16 different merchants"),
+    ("card.new.country", 1.0, {}, "country is none of this card's last 4 different countries"),
     (
         "device.distinct.card.7d",
         5.0,
