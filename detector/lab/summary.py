@@ -105,6 +105,8 @@ class Truths:
 def quality_lines(figures: Mapping[str, float], column: str) -> list[str]:
     """Quality in words. `column`: where the truth came from."""
     rows, frauds = int(figures["rows"]), int(figures["frauds"])
+    if not rows:
+        return [f"no quality to tell: no decided row has a label by {column}; check the column's or the file's name"]
     if not frauds or frauds == rows:
         return [f"no quality to tell: {column} marks {frauds:,} of {rows:,} decided rows as fraud"]
     alerts = (
