@@ -37,7 +37,8 @@ INTEGER_BOUND = 2.0**62
 @dataclass(frozen=True, slots=True)
 class Roles:
     """Role → column, None where there is none. `numeric`: further numbers that models look at; `categories`: texts of
-    few values; `secrets`: columns of card numbers, whatever their role; `told`: column → why it is taken for that.
+    few values; `texts`: of many, left out; `secrets`: columns of card numbers, whatever their role; `told`: column →
+    why it is taken for that.
 
     `time_format`, `time_origin` as in `[input]`; None where there is no event time. `disorder_ms`: how far behind the
     highest event time so far a row of the sample lies at most; `amount_min` the least amount of the sample;
@@ -62,6 +63,7 @@ class Roles:
     label: str | None = None
     numeric: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     time_format: str | None = None
     time_origin: str = ""
     disorder_ms: int = 0
@@ -178,13 +180,13 @@ class _Guess:
             if role not in self._found:
                 self._take(role, tests.get(role, self._is_there))
         time_format, origin = self._time_format()
-        numeric, categories = self._rest()
+        numeric, categories, texts = self._rest()
         disorder_ms, per_day = self._order(time_format, origin)
         amount = self._found.get("amount")
         least = self._of(amount).least if amount is not None else 0.0
         return Roles(
-            **self._found, numeric=numeric, categories=categories, time_format=time_format, time_origin=origin,
-            disorder_ms=disorder_ms, rows_per_day=per_day, amount_min=min(0.0, least), told=self._told,
+            **self._found, numeric=numeric, categories=categories, texts=texts,
+            time_format=time_format, time_origin=origin, disorder_ms=disorder_ms, rows_per_day=per_day, amount_min=min(0.0, least), told=self._told,
             secrets=frozenset(self._secrets),
             paths={name: self._table.path_of(name) for name in self._columns}, stem=self._table.path.name.split(".")[0],
         )  # fmt: skip
@@ -278,9 +280,9 @@ class _Guess:
         days = max(1.0, float(times.max() - times.min()) / 86_400_000)
         return int((np.maximum.accumulate(times) - times).max()), len(times) / days
 
-    def _rest(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Further numbers, and texts of few values; the others are told of and left out."""
-        numeric, categories = [], []
+    def _rest(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Further numbers, texts of few values, and of many; the others are told of and left out."""
+        numeric, categories, texts = [], [], []
         for name, kind in self._columns.items():
             if name in self._told:
                 continue
@@ -294,8 +296,9 @@ class _Guess:
                 categories.append(name)
                 self._told[name] = f"a category of {self._of(name).distinct} values"
             else:
+                texts.append(name)
                 self._told[name] = f"left out: text of {self._of(name).distinct:,} values in the sample"
-        return tuple(numeric), tuple(categories)
+        return tuple(numeric), tuple(categories), tuple(texts)
 
     def _why_not(self, name: str) -> str | None:
         values, words = self._of(name), set(words_of(name))

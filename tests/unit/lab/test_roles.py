@@ -128,6 +128,13 @@ def test_constant_empty_and_counting_columns_are_left_out(tmp_path: Path) -> Non
     assert roles.told["none"] == "left out: no value"
 
 
+def test_texts_that_nothing_tells_about_are_named_in_the_configuration(tmp_path: Path) -> None:
+    rows = "".join(f"{row}.5,x{row % 60},y{row % 3}\n" for row in range(200))
+    text = guessed(tmp_path, "amount,PAN token,kind\n" + rows).toml()
+    assert "# left out, to be named above where you know what they hold: PAN token\n" in text
+    assert tomllib.loads(text)["input"]["fields"] == {"amount": "amount"}
+
+
 def test_negative_amounts_are_allowed(tmp_path: Path) -> None:
     guessed(tmp_path, "amount,v\n-5,1\n6,2\n")
     settings, _, _ = settings_for(open_table(tmp_path / "table.csv"), None, None)
