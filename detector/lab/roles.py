@@ -186,7 +186,8 @@ class _Guess:
         least = self._of(amount).least if amount is not None else 0.0
         return Roles(
             **self._found, numeric=numeric, categories=categories, texts=texts,
-            time_format=time_format, time_origin=origin, disorder_ms=disorder_ms, rows_per_day=per_day, amount_min=min(0.0, least), told=self._told,
+            time_format=time_format, time_origin=origin, disorder_ms=disorder_ms, rows_per_day=per_day,
+            amount_min=min(0.0, least), told=self._told,
             secrets=frozenset(self._secrets),
             paths={name: self._table.path_of(name) for name in self._columns}, stem=self._table.path.name.split(".")[0],
         )  # fmt: skip
