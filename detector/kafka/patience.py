@@ -53,7 +53,7 @@ class Patience:
         """
         while True:
             try:
-                result = call()
+                result = undisguised(call)
             except KafkaException as error:
                 if not error.args[0].retriable():
                     raise
@@ -115,3 +115,17 @@ class Patience:
             yield
         finally:
             self._deadline_s = None
+
+
+def undisguised(call: Callable[[], Result]) -> Result:
+    """`call()` of a client. Raises KafkaException.
+
+    A client that is fenced goes on to run callbacks with that error already raised. The interpreter takes what they
+    call for faulty, and says so by a SystemError, which has the error as its cause.
+    """
+    try:
+        return call()
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise

@@ -32,7 +32,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from detector.kafka.bounded import within
 from detector.kafka.errors import ConfigurationRefused, OutOfPatience, Rewind
 from detector.kafka.outbox import Ledger, Output, Report, Reports, send_chunks
-from detector.kafka.patience import Patience
+from detector.kafka.patience import Patience, undisguised
 from detector.kafka.tasks import Task
 
 # One try of a call; what did not finish by then is called again.
@@ -206,7 +206,7 @@ def enqueue(producer: Producer, output: Output, on_delivery: Report) -> None:
             )
             return
         except BufferError:
-            producer.poll(0.05)
+            undisguised(partial(producer.poll, 0.05))
         except KafkaException as error:
             if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or time.monotonic() > until_s:
                 raise

@@ -7,6 +7,7 @@ A test for each row of the table in `detector/kafka/transaction.py` and `rebalan
 from __future__ import annotations
 
 import random
+import threading
 import time
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -14,8 +15,13 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from detector.codec.encode import OutMessage
 from detector.kafka.embedded import EmbeddedBroker
-from detector.kafka.patience import AWAY, BACK
+from detector.kafka.errors import Rewind
+from detector.kafka.outbox import Ledger, Output
+from detector.kafka.patience import AWAY, BACK, Patience
+from detector.kafka.transaction import ExactlyOnce
+from detector.observe.health import Health
 from tests.integration import support
 from tests.integration.counting import numbers
 from tests.integration.process import Detector
@@ -135,6 +141,30 @@ def test_fenced_by_a_twin(kafka: str, topic_names: dict[str, str]) -> None:
         assert detector.metric('detector_restores_total{cause="assigned"}') == PARTITIONS
         assert detector.stop() == 0
     assert_alerts(kafka, topic_names)
+
+
+def test_fenced_with_messages_on_their_way(kafka: str, topic_names: dict[str, str]) -> None:
+    """Their delivery reports come while the client raises what fenced it."""
+    make_input(kafka, topic_names)
+    topic, application_id = topic_names["transactions"], topic_names["application_id"]
+    own = [f"{application_id}.{name}" for name in ("journal", "snapshots")]
+    ledger = Ledger(topic, *own, "spec-1", "state-1", "exactly_once")
+    config = {"bootstrap.servers": kafka, "transactional.id": application_id, "log_level": 0}
+
+    def opened() -> ExactlyOnce:
+        outbox = ExactlyOnce(config, ledger, Patience(threading.Event(), Health(), kafka))
+        outbox.open()
+        return outbox
+
+    first = opened()
+    first.produce(Output(topic, OutMessage(None, b"0", []), 0))
+    first.flush()
+    second = opened()
+    for value in numbers(5):
+        first.produce(Output(topic, OutMessage(None, value, []), 1))
+    with pytest.raises(Rewind, match="_FENCED"):
+        first.flush()
+    second.close()
 
 
 def test_two_with_one_instance_id_end_with_78(kafka: str, topic_names: dict[str, str]) -> None:
