@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -167,7 +168,10 @@ class Mapping(Message):
             if role not in self.fields:
                 raise ValueError(f"required: expected roles that fields maps ({', '.join(self.fields)}), found {role}")
         columns = [("fields." + role, self.kind(role), path) for role, path in self.fields.items()]
-        _check_paths(columns + [("numeric." + name, "a number", path) for name, path in self.numeric.items()])
+        columns += [("numeric." + name, "a number", path) for name, path in self.numeric.items()]
+        faults = list(_path_faults(columns))
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
     @property
@@ -215,8 +219,8 @@ def is_readable(part: str) -> bool:
     return not any(letter in '"\\' or letter < " " for letter in part)
 
 
-def _check_paths(columns: list[tuple[str, str, str]]) -> None:
-    """No empty or unreadable part, no path through another path's value, none read as two kinds. Raises ValueError.
+def _path_faults(columns: list[tuple[str, str, str]]) -> Iterator[str]:
+    """Empty or unreadable parts, paths through another path's value, those read as two kinds, one line each.
 
     `columns` holds (place, kind, path).
     """
@@ -224,16 +228,15 @@ def _check_paths(columns: list[tuple[str, str, str]]) -> None:
     for place, kind, path in columns:
         parts = split_path(path)
         if not all(parts):
-            raise ValueError(f"{place}: expected a path such as amount or payment.amount, found {path!r}")
+            yield f"{place}: expected a path such as amount or payment.amount, found {path!r}"
+            continue
         if not all(map(is_readable, parts)):
-            raise ValueError(f"{place}: expected a path without quotes, backslashes and controls, found {path!r}")
+            yield f"{place}: expected a path without quotes, backslashes and controls, found {path!r}"
+            continue
         other = leaves.setdefault(parts, (place, kind))
         if other[1] != kind:
-            raise ValueError(f"{place}: expected {kind} at {path!r}, but {other[0]} reads {other[1]} there")
+            yield f"{place}: expected {kind} at {path!r}, but {other[0]} reads {other[1]} there"
     for parts, (place, _) in leaves.items():
-        for depth in range(1, len(parts)):
-            if parts[:depth] in leaves:
-                other = leaves[parts[:depth]]
-                raise ValueError(
-                    f"{place}: expected an object at {'.'.join(parts[:depth])!r}, but {other[0]} reads a value there"
-                )
+        through = next((parts[:depth] for depth in range(1, len(parts)) if parts[:depth] in leaves), None)
+        if through is not None:
+            yield f"{place}: expected an object at {'.'.join(through)!r}, but {leaves[through][0]} reads a value there"

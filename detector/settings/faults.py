@@ -46,7 +46,8 @@ def fault_lines(error: ValidationError, model: type[BaseModel], origin: Abstract
             seen.add(place)
         shown = place + (f" (from {origin[place]})" if place in origin else "")
         for text in _explain(detail, model).split("\n"):
-            line = f"{shown}: {text}" if shown else text
+            inner = text.partition(":")[0].partition(".")[0] in _fields_at(model, detail["loc"])
+            line = f"{place}.{text}" if place and inner else f"{shown}: {text}" if shown else text
             if line not in lines.setdefault(place, []):
                 lines[place].append(line)
     return [line for group in lines.values() for line in group]
@@ -71,7 +72,7 @@ def _explain(detail: Any, model: type[BaseModel]) -> str:
         expected = context["expected"]
         hint = _hint(str(detail["input"]), re.findall("'([^']*)'", expected))
         return f"expected {expected.replace(' or ', ', or ')}, found {found}{hint}"
-    message = str(detail["msg"]).removeprefix("Input should be ")
+    message = str(detail["msg"]).removeprefix("Input should be ").replace("String should match", "text of")
     return f"expected {message[0].lower() + message[1:]}, found {found}"
 
 
