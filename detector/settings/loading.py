@@ -17,6 +17,7 @@ from detector.settings.sections import Settings
 
 # Sections that a spec is built from.
 SPEC_SECTIONS = ("input", "entities", "features", "models", "decision", "labels")
+COLUMNS = (("input", "fields"), ("input", "numeric"))
 
 
 def load(path: Path | None, env: AbstractMapping[str, str] = os.environ) -> Settings:
@@ -49,7 +50,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _clashes_of_the_rest(values: dict[str, Any], error: ValidationError) -> list[str]:
-    """Clashes between declarations, told in the same round: what is at fault by itself is left out for it."""
+    """Clashes between declarations, told in the same round: what is at fault by itself is left out for it.
+
+    None where that is a role or a column: what rests on it would be told as a fault of its own.
+    """
+    if any(detail["loc"] == ("input",) or detail["loc"][:2] in COLUMNS for detail in error.errors()):
+        return []
     rest = copy.deepcopy({key: values[key] for key in SPEC_SECTIONS if key in values})
     for detail in error.errors():
         _remove(rest, detail["loc"])

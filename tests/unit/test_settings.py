@@ -97,6 +97,23 @@ def test_all_faults_are_listed_with_their_place(tmp_path: Path) -> None:
     assert len(faults) == len(expected)
 
 
+@pytest.mark.parametrize(
+    ("fields", "faults"),
+    [
+        (
+            "event_time = 't'\ncard_id = 'c.'\namount = 'a..b'",
+            ["input.fields.card_id: expected a path", "input.fields.amount: expected a path"],
+        ),
+        ("event_time = 't'\ncardid = 'c'\namount = 'a'", ["input.fields.cardid: expected 'transaction_id'"]),
+    ],
+)
+def test_a_role_at_fault_is_told_and_not_what_rests_on_it(tmp_path: Path, fields: str, faults: list[str]) -> None:
+    text = f"[input]\nnumeric = ['n']\n[input.fields]\n{fields}\n[features]\nuse = ['card.sum.1h', 'numeric.n']"
+    found = faults_of(tmp_path, text)
+    assert len(found) == len(faults)
+    assert all(fault.startswith(start) for fault, start in zip(found, faults, strict=True))
+
+
 def test_clashes_between_sections_are_listed_beside_faults_of_others(tmp_path: Path) -> None:
     text = """
     [input]
