@@ -167,7 +167,7 @@ class Features(Section):
             try:
                 feature = parse_feature(name)
             except SpecError as error:
-                faults.append(str(error))
+                faults.append(str(error) if repr(name) in str(error) else f"{name!r}: {error}")
             else:
                 windows.setdefault(feature.entity, set()).add(feature.window_ms)
         for entity, found in windows.items():

@@ -65,7 +65,7 @@ def test_all_faults_are_listed_with_their_place(tmp_path: Path) -> None:
     name = "Card"
     key = "crd"
     [features]
-    use = ["card.cnt.1h", "amount", "amount"]
+    use = ["card.cnt.1h", "card.sum.1y", "amount", "amount"]
     allowed_lateness = "soon"
     [http]
     port = 99999
@@ -83,6 +83,7 @@ def test_all_faults_are_listed_with_their_place(tmp_path: Path) -> None:
         "entities.0.name: expected": "found 'Card'",
         "entities.0.key: expected 'card'": "found 'crd'",
         "features.use: unknown feature 'card.cnt.1h'": "expected amount",
+        "features.use: 'card.sum.1y': expected a duration": "found '1y'",
         "features.use: expected each feature once": "'amount' twice",
         "features.allowed_lateness: expected a duration": "found 'soon'",
         "http.port: expected": "found 99999",
