@@ -184,26 +184,28 @@ def share_by_value_kernel(octaves, tie_break, clock, values, learn):
 
 
 @inlined
-def halvings_kernel(rows, stood):
+def halvings_kernel(rows, stood, memory_rows):
     """How often the counts that the risk is read from halve now, after so many rows, of which so many are counted.
+
+    When they are as many as they may be, `memory_rows` at most: those before a change say little of those after it.
 
     Twice where a young stream has doubled: its first rows were scored by models, and made of windows, that had seen
     little, and their scores would stand above all others for long.
     """
     if YOUNG_ROWS_MIN <= rows < STANDING_ROWS and rows & (rows - 1) == 0:
         return 2
-    return 1 if stood >= STANDING_ROWS else 0
+    return 1 if stood >= min(STANDING_ROWS, memory_rows) else 0
 
 
 @kernel
-def count_row_kernel(position, burst, clock, meter, tree, standing, values):
+def count_row_kernel(position, burst, memory_rows, clock, meter, tree, standing, values):
     """Count a row among those that the next are ranked by; a row of a `burst` does not move the risk's scale."""
     count_kernel(tree, position, 1)
     clock[SCORED] += 1
     if not burst:
         count_kernel(standing, position, 1)
         clock[STOOD] += 1
-    for _ in range(halvings_kernel(clock[ROWS], clock[STOOD])):
+    for _ in range(halvings_kernel(clock[ROWS], clock[STOOD], memory_rows)):
         clock[STOOD] = halve_kernel(standing, True)
     if clock[SCORED] >= meter[MEMORY]:
         clock[SCORED] = halve_kernel(tree, False)
@@ -216,6 +218,7 @@ def decide_kernel(
     amount,
     late,
     burst,
+    memory_rows,
     scored,
     bins,
     tie_break,
@@ -273,4 +276,4 @@ def decide_kernel(
             step = GAIN_STEP * (meter[CHANCE] - (verdict[i] == 2))
             meter[LOG_GAIN] = min(max(meter[LOG_GAIN] + step, -LOG_GAIN_MAX), LOG_GAIN_MAX)
         if not late[i]:
-            count_row_kernel(bins[i], burst[i], clock, meter, tree, standing, values)
+            count_row_kernel(bins[i], burst[i], memory_rows[i], clock, meter, tree, standing, values)

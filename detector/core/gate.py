@@ -5,10 +5,11 @@ score exceeds the 99 % quantile of a long past is scored and decided, not learne
 would be locked out for ever: when more than half of the last rows exceed the quantile, the gate opens by itself, until
 they no longer do.
 
-A row belongs to a *burst* where it exceeds the quantile, the gate is shut, and of the last RING_ROWS rows three times
-as many exceed it as should, and twice as many as lately. No scale counts such rows, neither this quantile, nor those of
-the members' scores, nor that of the risk: an attack would raise what is usual, and hide the next one. A stream that
-drifts exceeds its past ever more often, but not all at once; and what lasts is no burst.
+A row belongs to a *burst* where it exceeds the quantile, and of the last RING_ROWS rows three times as many exceed it
+as should, and twice as many as lately. No scale counts such rows, neither this quantile, nor those of the members'
+scores, nor that of the risk: an attack would raise what is usual, and hide the next one. A stream that drifts exceeds
+its past ever more often, but not all at once; and what lasts is no burst, but a change. What the scales counted before
+a change and while it was learned says little of the rows after it: they then remember about as many as came since.
 
 Row *j* sees what row *i* < *j* did to the gate, and the quantile moves at pivots only (law: cut invariance).
 """
@@ -22,16 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.fusion import BINS
-from detector.core.jit import kernel
+from detector.core.jit import inlined, kernel
 
 SHARE = 0.01
 RING_ROWS = 2_000
 BURST_TIMES, LATELY_TIMES = 3.0, 2.0
-LATELY_ROWS = 1 << 13  # over about so many rows the share that exceeds is averaged; what lasts longer is no burst
+LATELY_ROWS = 1 << 13  # over about so many rows the share that exceeds is averaged; what lasts longer is no burst ...
+OPEN_ROWS = 2 * RING_ROWS  # ... nor is what lasts longer than so many where the gate is open
 MEMORY_ROWS = 1 << 18  # counts halve here: the quantile's horizon is some 200,000 rows
 COUNTED_MIN = 1_000  # before so many rows the gate is open
+UNCHANGED_ROWS = 1 << 20  # since the stream last changed, where it never has: more than any scale remembers
 
-COUNTED, THRESHOLD, PLACE, EXCEEDING, HELD, CROWDED = range(6)  # positions in `counter`
+COUNTED, THRESHOLD, PLACE, EXCEEDING, HELD, CROWDED, SINCE = range(7)  # positions in `counter`
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -40,33 +43,44 @@ def new_arrays() -> Arrays:
     """The gate before the first row: `counter` int64, `counts` int64 (BINS,) of fused scores, `ring` bool, and
     `lately` float64 (1,), the share of rows that exceeded.
     """
-    counter = np.zeros(6, np.int64)
-    counter[THRESHOLD] = BINS
+    counter = np.zeros(7, np.int64)
+    counter[THRESHOLD], counter[SINCE] = BINS, UNCHANGED_ROWS
     ring, lately = np.zeros(RING_ROWS, np.bool_), np.full(1, SHARE)
     return {"counter": counter, "counts": np.zeros(BINS, np.int64), "ring": ring, "lately": lately}
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What the gate says of n rows: `taken` (n,), to be learned; `burst` (n,), to be left out of every scale."""
+    """What the gate says of n rows: `taken` (n,), to be learned; `burst` (n,), to be left out of every scale;
+    `memory_rows` int64 (n,), the most rows that a scale may remember by then.
+    """
 
     taken: NDArray[np.bool_]
     burst: NDArray[np.bool_]
+    memory_rows: NDArray[np.int64]
 
 
 def pass_through(gate: Arrays, bins: NDArray[np.int64], late: NDArray[np.bool_]) -> Passed:
     """Of rows with fused scores in `bins` int64 (n,): taken are those that are neither late nor held back."""
-    passed = Passed(np.empty(len(bins), np.bool_), np.empty(len(bins), np.bool_))
+    rows = len(bins)
+    passed = Passed(np.empty(rows, np.bool_), np.empty(rows, np.bool_), np.empty(rows, np.int64))
     arrays = (gate["counter"], gate["counts"], gate["ring"], gate["lately"])
-    gate_kernel(bins, late, *arrays, passed.taken, passed.burst)
+    gate_kernel(bins, late, *arrays, passed.taken, passed.burst, passed.memory_rows)
     return passed
 
 
+@inlined
+def memory_rows_kernel(counter):
+    """The most rows that a scale may remember: those since the stream last changed."""
+    return max(LATELY_ROWS, counter[SINCE])
+
+
 @kernel
-def gate_kernel(bins, late, counter, counts, ring, lately, taken, burst):
-    """Row by row; `taken`, `burst` bool (n,)."""
+def gate_kernel(bins, late, counter, counts, ring, lately, taken, burst, memory_rows):
+    """Row by row; `taken`, `burst` bool (n,), `memory_rows` int64 (n,)."""
     for i in range(len(bins)):
         taken[i] = burst[i] = False
+        memory_rows[i] = memory_rows_kernel(counter)
         if late[i]:
             continue
         exceeds = bins[i] > counter[THRESHOLD]
@@ -76,9 +90,13 @@ def gate_kernel(bins, late, counter, counts, ring, lately, taken, burst):
         counter[PLACE] = (place + 1) % RING_ROWS
         crowded = counter[EXCEEDING] > max(BURST_TIMES * SHARE, LATELY_TIMES * lately[0]) * RING_ROWS
         counter[CROWDED] = counter[CROWDED] + 1 if crowded else 0
-        sudden = 0 < counter[CROWDED] <= LATELY_ROWS
-        taken[i] = not exceeds or 2 * counter[EXCEEDING] > RING_ROWS
-        burst[i] = sudden and not taken[i]
+        open_ = 2 * counter[EXCEEDING] > RING_ROWS
+        lasting = counter[CROWDED] > (OPEN_ROWS if open_ else LATELY_ROWS)
+        sudden = crowded and not lasting
+        counter[SINCE] = 0 if lasting else counter[SINCE] + 1
+        memory_rows[i] = memory_rows_kernel(counter)
+        taken[i] = not exceeds or open_
+        burst[i] = exceeds and sudden
         counter[HELD] += not taken[i]
         if not burst[i]:
             counts[bins[i]] += 1
@@ -99,7 +117,7 @@ def turn_kernel(counter, counts):
         above += counts[place]
         place -= 1
     counter[THRESHOLD] = place
-    if total >= MEMORY_ROWS:
+    if total >= min(MEMORY_ROWS, memory_rows_kernel(counter)):
         counter[COUNTED] = 0
         for b in range(BINS):
             counts[b] >>= 1

@@ -186,6 +186,7 @@ def decide(
         batch.amount,
         decided.late[part],
         passed.burst,
+        passed.memory_rows,
         ready,
         bins if blended is fused else fusion.score_bins(blended),
         tie_break,
@@ -269,7 +270,7 @@ def learn(
             member.pivot(arrays, state.reference, sample)
         if state.sampled[0] <= len(state.sample):
             score_sample(state, sample)
-        surprise.freeze_kernel(state.places, state.tails)
+        surprise.freeze_kernel(state.places, state.tails, gate.memory_rows_kernel(state.gate["counter"]))
         gate.turn_kernel(state.gate["counter"], state.gate["counts"])
 
 

@@ -77,13 +77,16 @@ def tail_kernel(tail, edge, start, scale, shape):
 
 
 @kernel
-def freeze_kernel(counts, tails):
-    """Read `counts` into `tails` float32 (members, BINS + 1): surprise at the lower edge of each bin."""
+def freeze_kernel(counts, tails, memory_rows):
+    """Read `counts` into `tails` float32 (members, BINS + 1): surprise at the lower edge of each bin.
+
+    Before, they halve where they are as many as they may be, `memory_rows` at most.
+    """
     for m in range(len(counts)):
         total = 0
         for b in range(BINS):
             total += counts[m, b]
-        if total >= MEMORY_ROWS:
+        if total >= min(MEMORY_ROWS, memory_rows):
             total = 0
             for b in range(BINS):
                 counts[m, b] >>= 1

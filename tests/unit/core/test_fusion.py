@@ -108,6 +108,7 @@ def risks(bins: list[int]) -> np.ndarray:
         np.full(rows, 1_700_000_000_000),
         np.ones(rows),
         *np.zeros((2, rows), np.bool_),
+        np.full(rows, budget.STANDING_ROWS),
         True,
         np.array(bins, np.int64),
         np.full(rows, 0.5),

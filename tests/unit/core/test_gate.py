@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from detector.core import gate
 from detector.core.batch import TransactionBatch
@@ -92,7 +94,8 @@ def test_the_ring_counts_what_it_holds() -> None:
         late = random.random_sample(700) < 0.2
         passed = gate.pass_through(arrays, bins, late)
         assert not passed.taken[late].any()
-        assert not passed.burst[passed.taken | late].any()
+        assert not passed.burst[late].any()
+        assert (bins[passed.burst] > 10).all()
         assert passed.taken[(bins <= 10) & ~late].all()
         assert arrays["counter"][gate.EXCEEDING] == np.count_nonzero(arrays["ring"])
     assert arrays["counter"][gate.COUNTED] == arrays["counts"].sum()
@@ -108,15 +111,15 @@ def bursts(exceeds: np.ndarray) -> tuple[np.ndarray, gate.Arrays]:
 
 def test_rows_belong_to_a_burst_where_more_exceed_than_should() -> None:
     ring = gate.RING_ROWS
-    exceeds = np.zeros(3 * ring, np.bool_)
+    exceeds = np.zeros(9 * ring, np.bool_)
     exceeds[:ring:100] = True  # one in a hundred, as should
     exceeds[ring : ring + 300] = True
-    exceeds[2 * ring :] = True  # a stream that has changed
+    exceeds[4 * ring :] = True  # a stream that has changed
     burst, arrays = bursts(exceeds)
     assert not burst[:ring].any()
     assert 200 < np.count_nonzero(burst[ring : ring + 300]) < 260
-    assert burst[2 * ring + 250]
-    assert not burst[-ring // 3 :].any()
+    assert burst[4 * ring + 250 : 4 * ring + gate.OPEN_ROWS].all()
+    assert not burst[4 * ring + gate.OPEN_ROWS + 250 :].any()
     assert arrays["counts"].sum() == len(exceeds) - np.count_nonzero(burst)
 
 
@@ -128,6 +131,22 @@ def test_what_lasts_is_no_burst() -> None:
     np.testing.assert_array_equal(burst[begins:ends], exceeds[begins:ends])
     assert not burst[2 * ends :].any()
     assert arrays["lately"][0] > 0.05
+
+
+def test_after_a_change_scales_remember_what_came_since() -> None:
+    rows = 2 * gate.LATELY_ROWS
+    arrays = gate.new_arrays()
+    arrays["counter"][gate.THRESHOLD] = 10
+
+    def memory_rows(exceeds: np.ndarray) -> np.ndarray:
+        bins = np.where(exceeds, 20, 0)
+        return gate.pass_through(arrays, bins, np.zeros(len(bins), np.bool_)).memory_rows
+
+    attack = np.arange(rows) < gate.RING_ROWS
+    assert memory_rows(attack).min() > gate.UNCHANGED_ROWS
+    assert memory_rows(np.arange(rows) < 3 * gate.RING_ROWS)[3 * gate.RING_ROWS] == gate.LATELY_ROWS
+    since = memory_rows(np.zeros(4 * gate.LATELY_ROWS, np.bool_))
+    assert since[-1] - since[0] == len(since) - 1 < gate.UNCHANGED_ROWS
 
 
 def test_a_slow_rise_is_no_burst() -> None:
@@ -143,3 +162,33 @@ def test_a_spec_without_history_holds_nothing_back() -> None:
     state = new_state(spec)
     step(spec, state, batch(np.full((gate.COUNTED_MIN // 2, 2), 7.0), 0))
     assert state.gate["counter"][gate.HELD] == 0
+
+
+@pytest.mark.skipif(WITHOUT_JIT, reason="a past of enough rows takes too long without the compiler")
+def test_an_attack_that_opens_the_gate_does_not_hide_the_next() -> None:
+    state, first = trained(), USUAL
+    rows = gate.RING_ROWS * 3 // 5
+    for seed in (1, 2):
+        attack = usual(rows, seed) * 0.1 + 25.0
+        decided = step(SPEC, state, batch(attack, first))
+        assert np.median(decided.risk) > 960.0
+        step(SPEC, state, batch(usual(3 * rows, seed + 5), first + rows))
+        first += 4 * rows
+
+
+@pytest.mark.skipif(WITHOUT_JIT, reason="as many rows as a change takes need the compiler")
+def test_cuts_in_a_change_and_after_it_change_nothing() -> None:
+    rows = 2 * gate.LATELY_ROWS
+    values = usual(rows, 7) + 25.0 * (np.random.RandomState(8).random_sample((rows, 1)) < 0.3)
+    decided, states = [], []
+    for cuts in ([], [1, 4_100, 8_192, 8_203, 9_999, rows - 1]):
+        state, risks = trained(), []
+        for start, stop in itertools.pairwise([0, *cuts, rows]):
+            risks.append(step(SPEC, state, batch(values[start:stop], USUAL + start)).risk)
+        assert 0 < state.gate["counter"][gate.SINCE] < gate.LATELY_ROWS
+        decided.append(np.concatenate(risks))
+        states.append(state)
+    np.testing.assert_array_equal(*decided)
+    for name in ("standing", "places", "tails"):
+        np.testing.assert_array_equal(*(getattr(state, name) for state in states))
+    np.testing.assert_array_equal(*(state.gate["counts"] for state in states))

@@ -15,7 +15,7 @@ def tails_of(scores: np.ndarray) -> np.ndarray:
     tails = np.zeros((len(scores), surprise.BINS + 1), np.float32)
     counts = np.zeros((len(scores), surprise.BINS), np.int32)
     surprise.count_kernel(read(scores, tails)[0], np.ones(scores.shape[1], np.bool_), counts)
-    surprise.freeze_kernel(counts, tails)
+    surprise.freeze_kernel(counts, tails, surprise.MEMORY_ROWS)
     return tails
 
 
@@ -73,11 +73,20 @@ def test_counts_halve_and_the_scale_stays() -> None:
     counts = np.zeros((1, surprise.BINS), np.int32)
     counts[0, 1_000:1_100] = surprise.MEMORY_ROWS // 50
     tails = np.zeros((1, surprise.BINS + 1), np.float32)
-    surprise.freeze_kernel(counts, tails)
+    surprise.freeze_kernel(counts, tails, surprise.MEMORY_ROWS)
     assert counts.sum() <= surprise.MEMORY_ROWS
     halved = tails.copy()
-    surprise.freeze_kernel(counts, halved)
+    surprise.freeze_kernel(counts, halved, surprise.MEMORY_ROWS)
     np.testing.assert_allclose(halved, tails, rtol=1e-3)
+
+
+def test_a_short_memory_halves_sooner() -> None:
+    counts = np.zeros((1, surprise.BINS), np.int32)
+    counts[0, 1_000:1_100] = 100
+    surprise.freeze_kernel(counts, np.zeros((1, surprise.BINS + 1), np.float32), 10_001)
+    assert counts.sum() == 10_000
+    surprise.freeze_kernel(counts, np.zeros((1, surprise.BINS + 1), np.float32), 8_000)
+    assert counts.sum() == 5_000
 
 
 def test_nothing_counted_says_nothing() -> None:
