@@ -40,7 +40,7 @@ def load(path: Path | None, env: AbstractMapping[str, str] = os.environ) -> Sett
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
     except FileNotFoundError:
         raise ConfigError([f"expected a file at {path}, found none"]) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -181,6 +181,12 @@ def test_single_faults(tmp_path: Path, text: str, fault: str) -> None:
     assert fault in found
 
 
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "detector.toml"
+    path.write_bytes(b'\xef\xbb\xbfapplication_id = "marked"\n')
+    assert load(path, {}).application_id == "marked"
+
+
 def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a file"):
         load(tmp_path / "none.toml", {})
