@@ -170,6 +170,9 @@ class Mapping(Message):
         columns = [("fields." + role, self.kind(role), path) for role, path in self.fields.items()]
         columns += [("numeric." + name, "a number", path) for name, path in self.numeric.items()]
         faults = list(_path_faults(columns))
+        for role, other in (("lat", "lon"), ("lon", "lat")):
+            if role in self.fields and other not in self.fields:
+                faults.append(f"fields.{role}: expected fields.{other} beside it, for a place takes both, found none")
         if faults:
             raise ValueError("\n".join(faults))
         return self

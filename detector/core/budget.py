@@ -73,6 +73,15 @@ def share_kernel(alerts_per_day, partition, partitions, day):
 
 
 @inlined
+def today_kernel(clock, alerts_per_day, partitions):
+    """This task's alerts of the day that the stream is in; of its first day, by what is left of it."""
+    full = share_kernel(alerts_per_day, clock[PARTITION], partitions, clock[DAY])
+    if clock[FIRST_MS] // DAY_MS != clock[DAY]:
+        return float(full)
+    return np.ceil(full * (DAY_MS - clock[FIRST_MS] % DAY_MS) / DAY_MS)
+
+
+@inlined
 def hour_rate_kernel(meter, clock, hour):
     """Rows to expect in an hour of the day."""
     if meter[hour] >= 0.0:
@@ -108,9 +117,7 @@ def turn_kernel(clock, meter, now_ms, alerts_per_day, partitions):
         clock[FIRST_MS] = now_ms
         clock[EVENT_MS] = now_ms
         clock[DAY] = day
-        full = share_kernel(alerts_per_day, clock[PARTITION], partitions, day)
-        left = (DAY_MS - now_ms % DAY_MS) / DAY_MS
-        meter[ALLOWED] = np.ceil(full * left)
+        meter[ALLOWED] = today_kernel(clock, alerts_per_day, partitions)
     if now_ms <= clock[EVENT_MS]:
         return
     hour_number = clock[EVENT_MS] // HOUR_MS
@@ -123,7 +130,7 @@ def turn_kernel(clock, meter, now_ms, alerts_per_day, partitions):
         clock[DAY] = day
         clock[SPENT] = 0
         clock[ROWS_TODAY] = 0
-        meter[ALLOWED] = share_kernel(alerts_per_day, clock[PARTITION], partitions, day)
+        meter[ALLOWED] = today_kernel(clock, alerts_per_day, partitions)
 
 
 @kernel
@@ -241,6 +248,8 @@ def decide_kernel(
     """
     budgeted = alerts_per_day >= 0
     may_be_out = 0.0
+    if budgeted and clock[FIRST_MS] >= 0:  # the budget may be another since the last batch
+        meter[ALLOWED] = today_kernel(clock, alerts_per_day, partitions)
     for i in range(len(event_time_ms)):
         if not late[i]:
             turn_kernel(clock, meter, event_time_ms[i], max(0, alerts_per_day), partitions)

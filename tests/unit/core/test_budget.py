@@ -25,6 +25,7 @@ class Spending:
     verdict: np.ndarray
     clock: np.ndarray
     meter: np.ndarray
+    counted: tuple[np.ndarray, ...]
 
     @property
     def alerts(self) -> np.ndarray:
@@ -47,6 +48,7 @@ def spend(
     amount: np.ndarray | None = None,
     money_weight: float = 0.0,
     burst: np.ndarray | None = None,
+    after: Spending | None = None,
 ) -> Spending:
     rows = len(event_time_ms)
     clock = np.zeros(budget.CLOCK, np.int64)
@@ -55,6 +57,9 @@ def spend(
     meter = np.full(budget.METER, -1.0)
     meter[[budget.CHANCE, budget.ALLOWED, budget.LOG_GAIN, budget.LOG_AMOUNT]] = 0.0
     meter[budget.MEMORY] = budget.MEMORY_ROWS
+    counted = tuple(np.zeros(fusion.BINS + 1, np.int64) for _ in range(3))
+    if after is not None:
+        clock, meter, counted = after.clock, after.meter, after.counted
     risk, verdict = np.empty(rows), np.empty(rows, np.int8)
     budget.decide_kernel(
         event_time_ms,
@@ -72,13 +77,11 @@ def spend(
         money_weight,
         clock,
         meter,
-        np.zeros(fusion.BINS + 1, np.int64),
-        np.zeros(fusion.BINS + 1, np.int64),
-        np.zeros(fusion.BINS + 1, np.int64),
+        *counted,
         risk,
         verdict,
     )
-    return Spending(event_time_ms, risk, verdict, clock, meter)
+    return Spending(event_time_ms, risk, verdict, clock, meter, counted)
 
 
 def times(random: np.random.RandomState, rows_per_day: int, days: float, rhythm: bool = False) -> np.ndarray:
@@ -94,6 +97,19 @@ def times(random: np.random.RandomState, rows_per_day: int, days: float, rhythm:
 
 def uniform_scores(random: np.random.RandomState, rows: int) -> np.ndarray:
     return 1.0 - np.exp(-random.exponential(1.0, rows))
+
+
+@pytest.mark.parametrize(("before", "then"), [(50, 80), (80, 50), (100, 20)])
+def test_another_budget_holds_from_the_same_day_on(before: int, then: int) -> None:
+    random = np.random.RandomState(3)
+    stream = times(random, 20_000, 5.0)
+    noon = int(np.searchsorted(stream, MIDNIGHT_MS + 3.5 * DAY_MS))
+    score = uniform_scores(random, len(stream))
+    first = spend(stream[:noon], score[:noon], before)
+    spent = int(first.by_day(4)[3])
+    second = spend(stream[noon:], score[noon:], then, after=first)
+    assert 0.9 * then <= max(spent, spent + second.by_day(2)[0]) <= max(then, spent)
+    assert 0.9 * then <= second.by_day(2)[1] <= then
 
 
 @pytest.mark.parametrize("rhythm", [False, True])

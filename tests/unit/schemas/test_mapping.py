@@ -39,6 +39,7 @@ def test_with_fields_given_only_those_are_there() -> None:
         ({"fields": {"card": "c"}}, "card_id"),
         ({"fields": {"amount": "a..b"}}, "fields.amount: expected a path"),
         ({"fields": {"amount": "a", "lat": "a.b"}}, "fields.lat: expected an object at 'a', but fields.amount reads"),
+        ({"fields": {"amount": "a", "lon": "b"}}, "fields.lon: expected fields.lat beside it"),
         ({"fields": {"amount": "a", "card_id": "a"}}, "expected a text at 'a', but fields.amount reads a number"),
         ({"fields": {"event_time": "t", "card_id": "t"}, "time_format": "rfc3339"}, "reads a time there"),
         ({"time_format": "epoch"}, "expected epoch_ms"),
