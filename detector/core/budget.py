@@ -92,20 +92,29 @@ def hour_rate_kernel(meter, clock, hour):
 
 @inlined
 def expected_kernel(meter, clock, now_ms):
-    """(rows expected from now to midnight, rows expected since midnight or the stream's start)."""
+    """(rows expected from now to midnight, rows expected since midnight or the stream's start).
+
+    Of the hour now is as much behind as of its time, or of its rows: where event times are but dates or hours, a day
+    stands at one of its moments.
+    """
     day_start = now_ms - now_ms % DAY_MS
     start = max(day_start, clock[FIRST_MS])
     ahead = 0.0
     behind = 0.0
     now = (now_ms - day_start) // HOUR_MS
-    for hour in range((start - day_start) // HOUR_MS, now + 1):
+    for hour in range((start - day_start) // HOUR_MS, now):
         from_ms = day_start + hour * HOUR_MS
-        seen_ms = min(from_ms + HOUR_MS, now_ms) - max(from_ms, start)
+        seen_ms = from_ms + HOUR_MS - max(from_ms, start)
         behind += hour_rate_kernel(meter, clock, hour) * seen_ms / HOUR_MS
-    for hour in range(now, 24):
-        from_ms = day_start + hour * HOUR_MS
-        left_ms = from_ms + HOUR_MS - max(from_ms, now_ms)
-        ahead += hour_rate_kernel(meter, clock, hour) * left_ms / HOUR_MS
+    rate = hour_rate_kernel(meter, clock, now)
+    passed = (now_ms % HOUR_MS) / HOUR_MS
+    skipped = max(0, start - day_start - now * HOUR_MS) / HOUR_MS
+    if meter[now] > 0.0:
+        passed = max(passed, min(clock[HOUR_ROWS] / meter[now], 1.0))
+    behind += rate * (passed - skipped)
+    ahead += rate * (1.0 - passed)
+    for hour in range(now + 1, 24):
+        ahead += hour_rate_kernel(meter, clock, hour)
     return ahead, behind
 
 

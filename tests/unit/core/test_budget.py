@@ -112,6 +112,17 @@ def test_another_budget_holds_from_the_same_day_on(before: int, then: int) -> No
     assert 0.9 * then <= second.by_day(2)[1] <= then
 
 
+@pytest.mark.parametrize("unit_ms", [DAY_MS, HOUR_MS, 15 * 60_000])
+@pytest.mark.parametrize("alerts_per_day", [10, 100])
+def test_times_that_are_dates_or_hours_spend_the_budget_too(unit_ms: int, alerts_per_day: int) -> None:
+    """But for the first day of dates, of which nothing tells how many rows it has."""
+    random = np.random.RandomState(8)
+    stream = times(random, 20_000, 6.0, rhythm=True) // unit_ms * unit_ms
+    days = spend(stream, uniform_scores(random, len(stream)), alerts_per_day).by_day(6)
+    assert days.max() <= alerts_per_day
+    assert days[2:6].min() >= 0.9 * alerts_per_day
+
+
 @pytest.mark.parametrize("rhythm", [False, True])
 @pytest.mark.parametrize("alerts_per_day", [10, 100, 1_000])
 @pytest.mark.parametrize("rows_per_day", [5_000, 20_000, 200_000])
