@@ -61,7 +61,8 @@ def publish(kafka: str, topic: str, payloads: list[bytes]) -> None:
 
 
 def groups(kafka: str) -> set[str]:
-    found = support.admin(kafka).list_consumer_groups(request_timeout=20).result(20)
+    client = support.admin(kafka)  # held: without its client a request is never answered
+    found = client.list_consumer_groups(request_timeout=20).result(20)
     return {group.group_id for group in found.valid}
 
 

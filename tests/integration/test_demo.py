@@ -143,7 +143,7 @@ def test_on_a_given_broker_it_takes_away_what_it_made(demo: Callable[..., Demo],
         lambda: not any(topic.startswith(application[0]) for topic in admin(kafka).list_topics(timeout=10).topics),
         20, "the demo's topics are gone",
     )  # fmt: skip
-    groups = admin(kafka).list_consumer_groups().result().valid
+    groups = client.list_consumer_groups().result(30).valid
     assert not any(group.group_id.startswith(application[0]) for group in groups)
     assert running.left() == []
 

@@ -8,6 +8,7 @@ import pytest
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(920)
 def test_the_laws_hold_without_the_jit(without_jit: Callable[[float], tuple[int, str]]) -> None:
     """In a process of its own: numba reads the switch once."""
     code, printed = without_jit(900)
