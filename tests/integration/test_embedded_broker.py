@@ -70,7 +70,7 @@ def test_read_committed_hides_aborted_and_open_transactions(
     assert support.end_offsets(broker.bootstrap_servers, topic, read_committed=False) == {0: 5}
 
     producer.commit_transaction(30)
-    assert values(broker, topic) == [b"kept", b"open"]
+    support.wait_for(lambda: values(broker, topic) == [b"kept", b"open"], 20, "the marker of the commit is written")
     assert support.end_offsets(broker.bootstrap_servers, topic) == {0: 6}
 
 
