@@ -41,7 +41,7 @@ def suspects(payloads: Sequence[bytes], payload_bytes_max: int) -> NDArray[np.in
         small = np.flatnonzero(~flagged).tolist()
         inner = suspects([payloads[index] for index in small], payload_bytes_max).tolist() if small else []
         return np.array(sorted([*np.flatnonzero(flagged).tolist(), *(small[index] for index in inner)]), np.int64)
-    joined = b"\n".join(payloads) + b"\n"
+    joined = b"\n".join([*payloads, b""])
     openers = np.empty(len(payloads), np.int64)
     openers_kernel(np.frombuffer(joined, np.uint8), length, openers)
     flagged = openers > DEPTH_MAX

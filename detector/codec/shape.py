@@ -6,6 +6,7 @@ mapping does not name are not judged: msgspec passes over them, and pydantic ign
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -114,7 +115,7 @@ def time_reader(mapping: Mapping) -> Callable[[str], int]:
 def struct_type(branch: Branch, mapping: Mapping) -> type[msgspec.Struct]:
     """The msgspec type that accepts. Fields are named f0, f1 … in the order of `children`.
 
-    An optional id that is absent reads as "", an optional number as None, an optional object as one with nothing in it;
+    An optional id that is absent reads as "", an optional number as NaN, an optional object as one with nothing in it;
     an explicit null reads as None.
     """
     fields: list[Any] = []
@@ -127,7 +128,7 @@ def struct_type(branch: Branch, mapping: Mapping) -> type[msgspec.Struct]:
             kind = struct_type(child, mapping)
             default = None if child.required else _absent(kind)
         else:
-            kind, default = _msgspec_type(child, mapping), "" if child.kind == "id" else None
+            kind, default = _msgspec_type(child, mapping), "" if child.kind == "id" else math.nan
         if child.required:
             fields.append((f"f{index}", kind))
         elif isinstance(child, Branch):

@@ -36,7 +36,8 @@ class ScoreDrift:
 
         Rows before there is a model to score by, all zero, say nothing.
         """
-        rows = np.concatenate([self._rest, score[:, score.any(axis=0)]], axis=1)
+        known = score.any(axis=0)
+        rows = np.concatenate([self._rest, score if known.all() else score[:, known]], axis=1)
         chunks = rows.shape[1] // CHUNK_ROWS
         self._rest = rows[:, chunks * CHUNK_ROWS :].copy()
         means = rows[:, : chunks * CHUNK_ROWS].reshape(len(self.members), chunks, CHUNK_ROWS).mean(axis=2)
