@@ -242,7 +242,7 @@ def _collect(branch: Branch, record: Any, found: dict[str, Any]) -> None:
         if isinstance(child, Branch):
             if value is not None:
                 _collect(child, value, found)
-        elif value is not None and value != "":
+        elif value is not None and value != "" and value == value:  # NaN is a number that is absent
             for column in child.columns:
                 found[column] = str(value) if child.kind == "id" else value
 
@@ -250,7 +250,7 @@ def _collect(branch: Branch, record: Any, found: dict[str, Any]) -> None:
 def _masked(reason: Reason) -> dict[str, Any]:
     """A reason without card numbers: neither in its text, nor as the value of a numeric column that holds them."""
     fields = reason.model_dump()
-    digits = "" if reason.value is None else f"{reason.value:.0f}"
-    if mask(digits) != digits and reason.feature.startswith("numeric."):
+    digits = f"{reason.value:.0f}" if reason.feature.startswith("numeric.") and reason.value is not None else ""
+    if mask(digits) != digits:
         return fields | {"text": f"{mask(reason.feature)} is unusual; it looks like a card number", "value": None}
     return fields | {"text": mask(reason.text), "feature": mask(reason.feature)}
