@@ -42,7 +42,7 @@ def as_duration_ms(_context: click.Context, option: click.Parameter, text: str |
 
 labels_option = click.option(
     "--labels", "labels_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with transaction_id, is_fraud (or --labels-column), maybe event_time: learn it.",
+    help="File with transaction_id, is_fraud (or --labels-column; 1, 0, true or false), maybe event_time: learn it.",
 )  # fmt: skip
 label_delay_option = click.option(
     "--label-delay", callback=as_duration_ms, metavar="7d",
@@ -50,7 +50,7 @@ label_delay_option = click.option(
 )  # fmt: skip
 label_interval_option = click.option(
     "--label-interval", callback=as_duration_ms, default="15m", show_default=True,
-    help="Learn the labels of so much event time together, at its end.",
+    help="Learn the labels of so much event time together, at its end; longer is faster where rows are few.",
 )  # fmt: skip
 
 

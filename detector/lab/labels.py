@@ -8,7 +8,9 @@ is learned when depends on the rows and the labels alone, not on how the file is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.codec.hashing import hash_columns
+from detector.codec.masking import mask
 from detector.core.labels import LabelBatch
 from detector.lab.errors import InputStopped, WrongUsage
 from detector.lab.role_names import FALSE_WORDS, TRUE_WORDS
 from detector.settings import Settings
+from schemas.base import EVENT_TIME_MAX_MS, EVENT_TIME_MIN_MS
 from schemas.files import payloads, text_columns
 from schemas.mapping import Mapping
 from schemas.members import Members, as_key, as_truth
-from schemas.times import rfc3339_ms
+from schemas.times import pattern_ms, rfc3339_ms
 
 UNKNOWN = -1
 LABEL_INTERVAL_MS = 900_000
@@ -105,8 +109,8 @@ class FileLabels(HeldLabels):
     """A file of labels. `unreadable` counts its rows that are none.
 
     Each row names a transaction (`transaction_id`, or the input's own name of it) and its truth (`is_fraud`, or
-    `truth_column`; 1 or true is fraud). It arrives at its `event_time` (epoch milliseconds, or RFC 3339), or where the
-    file has none `delay_ms` after its transaction.
+    `truth_column`; 1 or true is fraud). It arrives at its `event_time` (epoch milliseconds, RFC 3339, or as the
+    transactions write theirs), or where the file has none `delay_ms` after its transaction.
     """
 
     def __init__(self, path: Path, mapping: Mapping, truth_column: str | None, delay_ms: int | None) -> None:
@@ -114,12 +118,14 @@ class FileLabels(HeldLabels):
         own = mapping.fields.get("transaction_id", ID_COLUMN)
         members = Members({"id": ID_COLUMN, "own": own, "truth": truth_column or TRUTH_COLUMN, "time": TIME_COLUMN})
         self.unreadable = 0
+        self._pattern = mapping.time_format if "%" in mapping.time_format else None
         texts = {*text_columns(mapping), ID_COLUMN}
         # Only hashes are kept of a batch: the ids of ten million labels would take more than a gigabyte.
         parts = [self._part(path, members.columns(batch)) for batch in payloads(path, text_columns=texts)]
         if not sum(len(identity) for identity, _, _ in parts):
             raise InputStopped(
-                f"{path}: expected labels with {ID_COLUMN} (or {own}) and {truth_column or TRUTH_COLUMN}, found none"
+                f"{path}: expected labels with {ID_COLUMN} (or {own}) and {truth_column or TRUTH_COLUMN} (1, 0, true "
+                f"or false), found none in {self.unreadable:,} rows"
             )
         identity, is_fraud, time_ms = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         del parts
@@ -143,19 +149,24 @@ class FileLabels(HeldLabels):
                 continue
             ids.append(name)
             truths.append(truth)
-            times.append(UNKNOWN if time is None else _time_ms(path, time))
+            times.append(UNKNOWN if time is None else _time_ms(path, time, self._pattern))
         return hash_columns([ids])[0], np.array(truths, np.bool_), np.array(times, np.int64)
 
 
-def _time_ms(path: Path, value: Any) -> int:
-    try:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        return rfc3339_ms(value)
-    except (TypeError, ValueError):
-        raise InputStopped(
-            f"{path}: expected {TIME_COLUMN} in epoch milliseconds or as 2024-03-01T12:30:00Z, found something else"
-        ) from None
+def _time_ms(path: Path, value: Any, pattern: str | None) -> int:
+    """A label's own time; `pattern`: how the transactions write theirs, which it may follow."""
+    forms: list[Callable[[Any], int]] = [int] if type(value) is int else [rfc3339_ms]
+    if pattern is not None:
+        forms.append(partial(pattern_ms, pattern=pattern))
+    for read in forms:
+        with suppress(TypeError, ValueError):
+            time_ms = read(value)
+            if EVENT_TIME_MIN_MS <= time_ms < EVENT_TIME_MAX_MS:
+                return time_ms
+    raise InputStopped(
+        f"{path}: expected {TIME_COLUMN} in epoch milliseconds, as 2024-03-01T12:30:00Z"
+        f"{f' or by input.time_format, {pattern}' if pattern else ''}, found {mask(str(value))!r}"
+    )
 
 
 class Schedule:

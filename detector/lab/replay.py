@@ -24,7 +24,7 @@ from detector.lab.fold import DecidedRows, Fold, fault
 from detector.lab.labels import LABEL_INTERVAL_MS, FileLabels, Labels, learning
 from detector.lab.output import Writer, opened
 from detector.lab.progress import Display
-from detector.lab.summary import Tally, Truths, label_lines, quality_lines
+from detector.lab.summary import Tally, Truths, label_lines, live_lines, quality_lines
 from detector.settings import Settings
 from schemas.files import FileError, payloads, row_count, text_columns
 from schemas.members import Members, as_truth
@@ -62,6 +62,7 @@ def run(
     if output.exists() and output.samefile(source):
         raise WrongUsage(f"--output {output}: expected another file than the input")
     try:
+        live = settings.labels.enabled
         settings, labels = learning(settings, labels_column, labels_file, label_delay_ms)
         fold = Fold(settings, topic or settings.topics.transactions, partitions, labels, label_interval_ms)
         rows = row_count(source)
@@ -75,7 +76,7 @@ def run(
         raise InputStopped(str(error)) from error
     except ImportError as error:
         raise NotConfigured(str(error)) from error
-    for line in lines:
+    for line in [*lines, *live_lines(live, labels is not None)]:
         display.tell(line)
     return 0
 

@@ -85,13 +85,15 @@ class Truths:
         if not self.fraud:
             return {"rows": 0.0, "frauds": 0.0, "unknown": 0.0}
         fraud, verdict = np.concatenate(self.fraud), np.concatenate(self.verdict)
-        alert = verdict == Verdict.ALERT
+        alert, review = verdict == Verdict.ALERT, verdict == Verdict.REVIEW
         caught = float((fraud & alert).sum())
         found = {
             "rows": float(len(fraud)),
             "frauds": float(fraud.sum()),
             "unknown": float(self.unknown),
             "alerts": float(alert.sum()),
+            "reviews": float(review.sum()),
+            "precision_of_reviews": _ratio(float((fraud & review).sum()), float(review.sum())),
             "precision": _ratio(caught, float(alert.sum())),
             "recall": _ratio(caught, float(fraud.sum())),
         }
@@ -108,12 +110,14 @@ def quality_lines(figures: Mapping[str, float], column: str) -> list[str]:
     if not rows:
         return [f"no quality to tell: no decided row has a label by {column}; check the column's or the file's name"]
     if not frauds or frauds == rows:
-        return [f"no quality to tell: {column} marks {frauds:,} of {rows:,} decided rows as fraud"]
+        return [f"no quality to tell: by {column}, {frauds:,} of {rows:,} decided rows are fraud"]
     alerts = (
         f"quality by {column}: {frauds:,} frauds among {rows:,} rows ({frauds / rows:.3%}); of "
         f"{int(figures['alerts']):,} alerts {figures['precision']:.2%} are fraud (precision), of the frauds "
         f"{figures['recall']:.2%} are alerts (recall)"
     )
+    if figures["reviews"]:
+        alerts += f"; of {int(figures['reviews']):,} for review {figures['precision_of_reviews']:.2%} are fraud"
     names = [name.partition(".")[2] for name in figures if name.startswith("roc_auc.")]
     lines = [alerts]
     lines += [
@@ -122,7 +126,7 @@ def quality_lines(figures: Mapping[str, float], column: str) -> list[str]:
         for name in names
     ]
     if figures["unknown"]:
-        lines.append(f"{int(figures['unknown']):,} rows left out: rejected, or {column} says neither 0 nor 1")
+        lines.append(f"{int(figures['unknown']):,} rows left out: rejected, or neither 0 nor 1 by {column}")
     return lines
 
 
@@ -143,6 +147,15 @@ def label_lines(told: LabelTally, waiting: int, labels: Labels) -> list[str]:
         if labels.unreadable:
             lines.append(f"{labels.unreadable:,} rows of the labels left out: without id, or saying neither 0 nor 1")
     return lines
+
+
+def live_lines(enabled: bool, learned: bool) -> list[str]:
+    """Where the replay learned labels and a live run by the same configuration would not, or the other way about."""
+    if enabled and not learned:
+        return ["labels.enabled is set, but none were learned: expected --labels or --labels-column with --label-delay"]
+    if learned and not enabled:
+        return ["labels were learned, but labels.enabled is false in the configuration: a live run would learn none"]
+    return []
 
 
 def _ends(days: Mapping[int, int]) -> tuple[int, int]:

@@ -12,10 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from detector.cli import cli
+from detector.codec.hashing import hash_columns
 from detector.core.labels import LabelBatch
 from detector.lab import replay
 from detector.lab.errors import InputStopped, WrongUsage
-from detector.lab.labels import Schedule
+from detector.lab.labels import FileLabels, Schedule
+from detector.settings import load
+from schemas.mapping import Mapping
 from tests.unit.lab.test_replay import CONFIG, DAY_MS, START_MS, run
 
 ROWS = 1_500
@@ -135,9 +138,33 @@ def test_faults_of_label_files(config: Path, source: Path, tmp_path: Path) -> No
     other.write_text("a,b\n1,2\n")
     with pytest.raises(InputStopped, match="expected labels with transaction_id"):
         run(config, source, tmp_path / "out.parquet", labels_file=other)
-    other.write_text("transaction_id,is_fraud,event_time\n1,1,yesterday\n")
-    with pytest.raises(InputStopped, match="epoch milliseconds"):
+    other.write_text("transaction_id,is_fraud\n1,ja\n")
+    with pytest.raises(InputStopped, match="1, 0, true or false"):
         run(config, source, tmp_path / "out.parquet", labels_file=other)
+    for time in ("yesterday", str(START_MS // 1000)):
+        other.write_text(f"transaction_id,is_fraud,event_time\n1,1,{time}\n")
+        with pytest.raises(InputStopped, match=f"epoch milliseconds.* found '{time}'"):
+            run(config, source, tmp_path / "out.parquet", labels_file=other)
+
+
+def test_a_label_may_write_its_time_as_the_transactions_do(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("transaction_id,is_fraud,event_time\n1,1,2025-01-01 00:00:05\n2,0,2025-01-01T01:00:06+01:00\n")
+    held = FileLabels(labels, Mapping(time_format="%Y-%m-%d %H:%M:%S"), None, None)
+    told = held.of([], hash_columns([["1", "2"]])[0], np.zeros(2, np.int64))
+    assert told.event_time_ms.tolist() == [1_735_689_605_000, 1_735_689_606_000]
+
+
+def test_what_a_live_run_would_do_otherwise_is_said(
+    config: Path, source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(config, source, tmp_path / "a.parquet", labels_column="fraud", label_delay_ms=1)
+    assert "a live run would learn none" in capfd.readouterr().err
+    settings = load(config, {"DETECTOR_LABELS__ENABLED": "true"})
+    replay.run(settings, source, tmp_path / "b.parquet", labels_column="fraud")
+    assert "labels.enabled is set, but none were learned" in capfd.readouterr().err
+    replay.run(settings, source, tmp_path / "c.parquet", labels_column="fraud", label_delay_ms=1)
+    assert "labels.enabled" not in capfd.readouterr().err
     assert not (tmp_path / "out.parquet").exists()
 
 
