@@ -33,7 +33,8 @@ NAMES: dict[str, tuple[str, ...]] = {
                 "*channel"),
     "currency": ("currency", "currencycode", "ccy", "*currency"),
     "amount": ("amount", "amt", "transactionamount", "transactionamt", "txamount", "paymentamount", "value", "sum",
-               "price", "total", "betrag", "montant", "importe", "*amount", "*amt", "*betrag"),
+               "price", "total", "betrag", "montant", "importe", "*amount", "*amt", "*betrag", "amount*",
+               "betrag*"),
     "lat": ("merchlat", "merchantlat", "lat", "latitude", "*latitude"),
     "lon": ("merchlong", "merchlon", "merchantlong", "lon", "lng", "long", "longitude", "*longitude"),
 }  # fmt: skip

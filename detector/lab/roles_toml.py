@@ -48,8 +48,8 @@ def toml(roles: Roles) -> str:
         lines.append(f'time_origin = "{roles.time_origin}"  # the file does not name it')
     lines += ["", "[input.fields]"]
     lines += [f"{FIELDS[role]} = {_path(roles, column)}" for role, column in roles.by_role().items() if role in FIELDS]
-    if roles.texts:
-        lines.append(f"# left out, to be named above where you know what they hold: {', '.join(roles.texts)}")
+    if left_out := [*roles.texts, *roles.categories]:
+        lines.append(f"# left out, to be named above where you know what they hold: {', '.join(left_out)}")
     if roles.event_time is None:
         lines.append("# no event time was found: the record's own timestamp serves")
     if roles.numeric:

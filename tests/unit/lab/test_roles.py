@@ -131,8 +131,12 @@ def test_constant_empty_and_counting_columns_are_left_out(tmp_path: Path) -> Non
 def test_texts_that_nothing_tells_about_are_named_in_the_configuration(tmp_path: Path) -> None:
     rows = "".join(f"{row}.5,x{row % 60},y{row % 3}\n" for row in range(200))
     text = guessed(tmp_path, "amount,PAN token,kind\n" + rows).toml()
-    assert "# left out, to be named above where you know what they hold: PAN token\n" in text
+    assert "# left out, to be named above where you know what they hold: PAN token, kind\n" in text
     assert tomllib.loads(text)["input"]["fields"] == {"amount": "amount"}
+
+
+def test_an_amount_may_name_its_currency(tmp_path: Path) -> None:
+    assert guessed(tmp_path, "amount_per_day,Amount (EUR)\n3,5\n4,6\n").amount == "Amount (EUR)"
 
 
 def test_negative_amounts_are_allowed(tmp_path: Path) -> None:
