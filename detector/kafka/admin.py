@@ -31,6 +31,7 @@ REQUEST_TIMEOUT_S = 10.0
 FIRST_TIMEOUT_S = 1.5  # soon enough to be told of a broker that is not there
 INTERNAL = ("journal", "snapshots")
 OUTPUT = ("alerts", "decisions", "dead_letters")
+MADE_ANEW = "topics that are written to were gone; made anew"
 
 log = structlog.get_logger(__name__)
 
@@ -56,22 +57,24 @@ def create_topics(settings: Settings, partitions: int | None, tell: Callable[[st
     return _create(admin, {names[role]: (role, count) for role, count in wanted.items()}, there)
 
 
-def ensure_topics(admin: AdminClient, settings: Settings, input_partitions: int) -> None:
+def ensure_topics(admin: AdminClient, settings: Settings, input_partitions: int) -> list[str]:
     """Make the topics that the detector writes, and give the internal ones as many partitions as the input has.
 
-    Raises ConfigurationRefused when the broker does not let us, KafkaException when it is away.
+    Returns the names of those that were not there. Raises ConfigurationRefused when the broker does not let us,
+    KafkaException when it is away.
     """
     names, there = topic_names(settings), partition_counts(admin)
     roles = [role for role in (*INTERNAL, *OUTPUT) if role != "decisions" or settings.output.decisions != "none"]
     wanted = {names[role]: (role, TOPICS[role].partitions or input_partitions) for role in roles}
-    for name, outcome in _create(admin, wanted, there).items():
-        if outcome == "created":
-            log.info("topic made", topic=name, partitions=wanted[name][1])
+    made = [name for name, outcome in _create(admin, wanted, there).items() if outcome == "created"]
+    for name in made:
+        log.info("topic made", topic=name, partitions=wanted[name][1])
     for role in INTERNAL:
         if (found := there.get(names[role], input_partitions)) < input_partitions:
             log.warning("input has grown; adding partitions", topic=names[role], found=found, wanted=input_partitions)
             growth = admin.create_partitions([NewPartitions(names[role], input_partitions)])
             _settle(growth, names[role], {KafkaError.INVALID_PARTITIONS})
+    return made
 
 
 def wait_for_input(admin: AdminClient, topic: str, patience: Patience, role: str = "transactions") -> int:
@@ -96,9 +99,13 @@ def wait_for_input(admin: AdminClient, topic: str, patience: Patience, role: str
         patience.wait(1.0)
 
 
-def grow_topics(admin: AdminClient, settings: Settings, partitions: int) -> None:
-    """What follows from an input that has grown. Raises as `ensure_topics`."""
-    ensure_topics(admin, settings, partitions)
+def mend_topics(admin: AdminClient, settings: Settings, partitions: int) -> None:
+    """What follows, while the detector runs, from topics that are gone or an input that has grown.
+
+    Raises as `ensure_topics`.
+    """
+    if gone := ensure_topics(admin, settings, partitions):
+        log.warning(MADE_ANEW, topics=gone)
     labels = settings.topics.labels
     if settings.labels.enabled and (found := partition_counts(admin, labels).get(labels, 0)) < partitions:
         log.error(

@@ -128,6 +128,7 @@ class Loop:
                 self._commit()
         except Rewind as rewind:
             self._rewind(rewind)
+            self._watch.mend()  # a topic that is gone shows up under many names, and not always under its own
         self._restore()
         self._markers.advance()
         feed = self._labels.feed if self._labels is not None else None

@@ -151,7 +151,7 @@ def _assemble(
         engine, ledger, consumer, new_admin, client.reader_config(settings, on_error), patience, rebuild
     )
     watch = Watch(
-        metrics, health, patience, stopped, partitions, lambda count: topics.grow_topics(admin, settings, count)
+        metrics, health, patience, stopped, partitions, lambda count: topics.mend_topics(admin, settings, count)
     )
     letters = _dead_letters(settings, spec, source, admin)
     labels = None

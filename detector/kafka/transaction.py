@@ -187,9 +187,10 @@ class ExactlyOnce:
 
 
 def enqueue(producer: Producer, output: Output, on_delivery: Report) -> None:
-    """`produce`, waiting while the client's queue is full, or while it has yet to hear of a topic's new partitions.
+    """`produce`, waiting while the client's queue is full, or while it has yet to hear of a topic's new partitions, or
+    that a topic was made anew.
 
-    The latter is no fault of the transaction's, and throwing a producer away in the middle of its requests can end the
+    The latter are no fault of the transaction's, and throwing a producer away in the middle of its requests can end the
     process: librdkafka asserts on the answer that comes too late. Raises KafkaException.
     """
     message = output.message
@@ -208,9 +209,10 @@ def enqueue(producer: Producer, output: Output, on_delivery: Report) -> None:
         except BufferError:
             undisguised(partial(producer.poll, 0.05))
         except KafkaException as error:
-            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or time.monotonic() > until_s:
+            if error.args[0].code() not in _UNHEARD_OF or time.monotonic() > until_s:
                 raise
-            producer.list_topics(output.topic, CALL_TIMEOUT_S)
+            if producer.list_topics(output.topic, CALL_TIMEOUT_S).topics[output.topic].error is not None:
+                raise  # it is gone
             time.sleep(0.05)
 
 
@@ -225,6 +227,7 @@ def _text(why: object) -> str:
 
 
 _ABORT = KafkaError(KafkaError._STATE, "abort asked for", txn_requires_abort=True)
+_UNHEARD_OF = frozenset((KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC))
 _FENCED = frozenset((KafkaError._FENCED, KafkaError.PRODUCER_FENCED))
 _NEVER = frozenset(
     (

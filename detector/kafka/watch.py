@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 class Watch:
     """Used by the main thread; `stop` is set by a signal handler or another thread.
 
-    `grow(partitions)` is called when the input has more partitions than known.
+    `mend(partitions)` is called when the input has more partitions than known, or a topic may have been deleted.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class Watch:
         patience: Patience,
         stop: threading.Event,
         partitions: int,
-        grow: Callable[[int], None],
+        mend: Callable[[int], None],
     ) -> None:
         self._metrics, self._health, self._patience, self._stop = metrics, health, patience, stop
-        self._partitions, self._grow = partitions, grow
+        self._partitions, self._mend = partitions, mend
         self._cpu_s: Counter[str] = Counter()
         self._tick_s = 0.0
         self._counted_s = time.monotonic()
@@ -80,6 +80,13 @@ class Watch:
         self._tick_s = 0.0
         self._metrics.restores_total.labels(task.cause).inc()
         self._metrics.restore_seconds.observe(time.monotonic() - task.restoring_since_s)
+
+    def mend(self) -> None:
+        """See to it that all topics are there; where the broker is away, the next lost transaction asks again."""
+        try:
+            self._mend(self._partitions)
+        except KafkaException as error:
+            self._patience.failed("look after the topics", error.args[0])
 
     def snapshot(self, size_bytes: int, seconds: float) -> None:
         """A snapshot was taken."""
@@ -169,4 +176,4 @@ class Watch:
             now=partitions,
         )
         self._partitions = partitions
-        self._grow(partitions)
+        self.mend()

@@ -233,6 +233,13 @@ def delete_records(bootstrap_servers: str, topic: str, partition: int, before: i
     future.result(30)
 
 
+def delete_topics(bootstrap_servers: str, names: Sequence[str]) -> None:
+    """Delete topics with all that they hold."""
+    client = admin(bootstrap_servers)
+    for future in client.delete_topics([*names], operation_timeout=30).values():
+        future.result(30)
+
+
 def delete_group(bootstrap_servers: str, group: str) -> None:
     """Delete a group and its offsets; it must have no members."""
     client = admin(bootstrap_servers)

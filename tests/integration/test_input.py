@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 
+import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import NewPartitions
 
+from detector.kafka.admin import MADE_ANEW
 from detector.kafka.embedded import EmbeddedBroker
 from detector.kafka.patience import AWAY
 from tests.integration import support
@@ -169,6 +171,30 @@ def test_the_journal_speaks_of_every_commit(kafka: str, topic_names: dict[str, s
         assert {record["task"] for record in records} == {partition}
         assert not any({"labels_origin", "cuts", "merged"} & record.keys() for record in records), "no labels are read"
     assert topic_names["labels"] not in support.admin(kafka).list_topics(timeout=10).topics
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+def test_topics_deleted_while_it_runs_are_made_anew(kafka: str, topic_names: dict[str, str], guarantee: str) -> None:
+    """Said once; what was not committed is decided again, and is all there."""
+    outputs = [topic_names["alerts"], topic_names["dead_letters"]]
+    # Without transactions the client holds on to messages for a topic that may yet come, half a minute as it is.
+    client = {"topic.metadata.propagation.max.ms": 1_000} if guarantee == "at_least_once" else {}
+    options = {"guarantee": guarantee, "client": client}
+    support.create_topics(kafka, [topic_names["transactions"]], 2)
+    support.produce(kafka, topic_names["transactions"], [*numbers(99), b"broken"], partitions=[0, 1] * 50)
+    with Detector(kafka, topic_names, kafka=options) as detector:
+        wait_settled(kafka, topic_names)
+        support.delete_topics(kafka, outputs)
+        support.produce(kafka, topic_names["transactions"], [*numbers(99, 100), b"bad"], partitions=[0, 1] * 50)
+        wait_settled(kafka, topic_names)
+        (said,) = detector.events(MADE_ANEW)
+        assert sorted(said["topics"]) == sorted(outputs)
+        assert detector.stop() == 0
+    if guarantee == "exactly_once":
+        assert_alerts(kafka, topic_names, since=50)
+    assert_nothing_lost(kafka, topic_names, since=50)
+    assert {letter.value for letter in support.read_topic(kafka, topic_names["dead_letters"])} == {b"bad"}
 
 
 def test_an_alerts_topic_that_takes_no_alert_ends_with_78(kafka: str, topic_names: dict[str, str]) -> None:
