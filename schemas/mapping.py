@@ -108,8 +108,8 @@ class Mapping(Message):
     time_origin: str = Field(default="", description="Zero of `seconds_since`, RFC 3339.")
     event_time_ahead_max: str = Field(
         default="1d",
-        description="How far event time may lie ahead of the record's own timestamp, such as 90s or 1d; empty for no "
-        "check.",
+        description="How far event time, a label's too, may lie ahead of the record's own timestamp, such as 90s or "
+        "1d; empty for no check.",
     )
     bounds: Bounds = Field(default_factory=Bounds, description="What values may be.")
 

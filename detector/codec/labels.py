@@ -1,7 +1,10 @@
 """Label payloads → columns. msgspec accepts, pydantic explains rejects; both judge by `schemas.label.Label`.
 
-Law: both accept the same set, and a label's fate depends on its payload alone. A transaction's id hashes to the
-identity that `decode` gives the transaction.
+Law: both accept the same set, and a label's fate depends on its record alone. A transaction's id hashes to the identity
+that `decode` gives the transaction.
+
+A label from the far future is refused as such a transaction is: others would wait behind it for their turn, and an
+entity's history would age to its time.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from detector.core.labels import LabelBatch
 from schemas.base import EVENT_TIME_MAX_MS, EVENT_TIME_MIN_MS, ID_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from schemas.dead_letter import RejectReason
 from schemas.label import Label
+from schemas.mapping import Mapping
+from schemas.times import rfc3339_text
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARACTERS_MAX)]
 _Time = Annotated[int, msgspec.Meta(ge=EVENT_TIME_MIN_MS, lt=EVENT_TIME_MAX_MS)]
@@ -61,17 +66,19 @@ class DecodedLabels:
 class LabelDecoder:
     """Decodes payloads of the labels topic. Holds no state of a stream, so one serves all partitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, mapping: Mapping) -> None:
+        self._ahead_max, self._ahead_max_ms = mapping.event_time_ahead_max, mapping.time_ahead_max_ms
         self._decode = msgspec.json.Decoder(_Label).decode
         screen.suspects([b"{}"], PAYLOAD_BYTES_MAX)
         hash_columns([("warm",)])
 
-    def decode(self, payloads: Sequence[bytes | None], offset: NDArray[np.int64]) -> DecodedLabels:
-        """Accepted labels as columns; the others as rejects. `offset` int64 (n,), one a payload.
+    def decode(self, payloads: Sequence[bytes | None], record_time_ms: NDArray[np.int64]) -> DecodedLabels:
+        """Accepted labels as columns; the others as rejects. `record_time_ms` int64 (n,), the records' own timestamps,
+        below 1 where there is none.
 
         Never raises on input.
         """
-        assert len(offset) == len(payloads), "an offset a payload"
+        assert len(record_time_ms) == len(payloads), "a timestamp a payload"
         present = [(record, payload) for record, payload in enumerate(payloads) if payload is not None]
         refused = (
             set(screen.suspects([payload for _, payload in present], PAYLOAD_BYTES_MAX).tolist()) if present else {}
@@ -90,6 +97,10 @@ class LabelDecoder:
             except msgspec.DecodeError as error:
                 rejects.append(_explained(record, payload, error))
                 continue
+            written_ms = int(record_time_ms[record])
+            if self._ahead_max_ms and 0 < written_ms < label.event_time - self._ahead_max_ms:
+                rejects.append(self._ahead(record, label.event_time, written_ms))
+                continue
             ids.append(label.transaction_id)
             times.append(label.event_time)
             truths.append(label.is_fraud)
@@ -98,6 +109,13 @@ class LabelDecoder:
             LabelBatch(identity, np.array(truths, np.bool_), np.array(times, np.int64)),
             rejects,
         )
+
+    def _ahead(self, record: int, event_time_ms: int, written_ms: int) -> Reject:
+        told = (
+            f"expected an event time at most {self._ahead_max} after the record's own timestamp, "
+            f"{rfc3339_text(written_ms)}; found {rfc3339_text(event_time_ms)}"
+        )
+        return Reject(record, RejectReason.TIME_AHEAD, "event_time", told)
 
 
 def _explained(record: int, payload: bytes, error: msgspec.DecodeError) -> Reject:

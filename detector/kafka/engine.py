@@ -87,7 +87,7 @@ class CoreEngine:
         topics = settings.topics
         self._spec = spec
         self._decoder = Decoder(settings.mapping, spec, topics.transactions)
-        self._label_decoder = LabelDecoder() if spec.labels is not None else None
+        self._label_decoder = LabelDecoder(settings.mapping) if spec.labels is not None else None
         self._encoder = Encoder(settings.mapping, spec, topics.transactions, settings.application_id)
         self._alerts, self._decisions = topics.alerts, topics.decisions
         # Least verdict that is published as a decision; none at infinity.
@@ -142,7 +142,7 @@ class CoreEngine:
     def decode_labels(self, records: Records) -> DecodedLabels:
         """Columns of the accepted labels, and the rejects."""
         assert self._label_decoder is not None, "labels are read where the spec has them"
-        return self._label_decoder.decode(records.payloads, records.offset)
+        return self._label_decoder.decode(records.payloads, records.record_time_ms)
 
     def learn_labels(self, state: Any, decoded: DecodedLabels) -> LabelTally:
         """What they teach."""

@@ -81,8 +81,8 @@ class History:
 
     def labels(self) -> LabelBatch:
         """All labels of a labels topic, partition by partition; those that cannot be read are passed over."""
-        decoder = LabelDecoder()
-        found = [decoder.decode(records.payloads, records.offset).labels for records in self.records()]
+        decoder = LabelDecoder(self._settings.mapping)
+        found = [decoder.decode(records.payloads, records.record_time_ms).labels for records in self.records()]
         empty = LabelBatch(np.empty(0, np.uint64), np.empty(0, np.bool_), np.empty(0, np.int64))
         every = [empty, *found]
         return LabelBatch(

@@ -1,4 +1,4 @@
-"""Law: msgspec and pydantic accept the same labels, a label's fate depends on its payload alone, no value is shown."""
+"""Law: msgspec and pydantic accept the same labels, a label's fate depends on its record alone, no value is shown."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from detector.codec.labels import LabelDecoder
 from schemas.base import PAYLOAD_BYTES_MAX
 from schemas.dead_letter import RejectReason
 from schemas.label import Label
+from schemas.mapping import Mapping
 from tests.property.test_decode_acceptance import JUNK
 
 VALID = {
     "transaction_id": '"t-1"', "event_time": "1700000000000", "is_fraud": "true", "card_id": '"c-1"', "scenario": '"x"',
 }  # fmt: skip
-DECODER = LabelDecoder()
+DECODER = LabelDecoder(Mapping())
 NAMES = st.sampled_from([*VALID, "extra", "Is_Fraud"])
 QUIET = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -82,7 +83,7 @@ def test_law_label_acceptance(payload: bytes) -> None:
 @QUIET
 @given(st.lists(st.one_of(st.none(), documents(), damaged()), max_size=8))
 def test_law_labels_of_a_batch_are_those_of_its_records(payloads: list[bytes | None]) -> None:
-    together = DECODER.decode(payloads, np.arange(len(payloads)))
+    together = DECODER.decode(payloads, np.zeros(len(payloads), np.int64))
     alone = [DECODER.decode([payload], np.zeros(1, np.int64)) for payload in payloads]
     assert together.labels.identity.tolist() == [one for each in alone for one in each.labels.identity.tolist()]
     assert together.labels.is_fraud.tolist() == [one for each in alone for one in each.labels.is_fraud.tolist()]
@@ -110,6 +111,20 @@ def test_rejects_name_reason_and_field(changes: dict[str, str | None], reason: R
 
 
 def test_tombstones_are_neither() -> None:
-    found = DECODER.decode([None, None], np.arange(2))
+    found = DECODER.decode([None, None], np.zeros(2, np.int64))
     assert not len(found.labels)
     assert not found.rejects
+
+
+def test_a_label_from_the_far_future_is_none() -> None:
+    """Measured against the record's own timestamp, where that is known; unless nothing is to be checked."""
+    day_ms, written_ms = 86_400_000, 1_700_000_000_000
+    times = [written_ms + day_ms, written_ms + day_ms + 1, written_ms + day_ms + 1]
+    payloads = [json.dumps({"transaction_id": f"t{at}", "event_time": at, "is_fraud": True}).encode() for at in times]
+    written = np.array([written_ms, written_ms, -1])
+    found = DECODER.decode(payloads, written)
+    assert found.labels.event_time_ms.tolist() == [times[0], times[2]]
+    assert [(one.record, one.reason, one.field) for one in found.rejects] == [
+        (1, RejectReason.TIME_AHEAD, "event_time")
+    ]
+    assert len(LabelDecoder(Mapping(event_time_ahead_max="")).decode(payloads, written).labels) == 3
