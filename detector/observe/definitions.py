@@ -90,9 +90,9 @@ DEFINITIONS: tuple[Definition, ...] = (
     Definition(
         "labels_total", "counter", "labels",
         "Labels folded in and committed, by what became of them: `learned`; `duplicate`, told before; `contradictory`, "
-        "told otherwise before, the last word wins; `orphan`, of no transaction that is remembered. Many orphans: the "
-        "labels are keyed otherwise than the transactions, name them otherwise, or come later than transactions are "
-        "remembered. Zero where labels.enabled is false.",
+        "told otherwise before, the last word wins; `orphan`, of no transaction remembered. Many orphans: the labels "
+        "are keyed otherwise than transactions, name them otherwise, or come before they are in the log or after they "
+        "are forgotten. Zero where labels.enabled is false.",
         ("outcome",), LABEL_OUTCOMES,
     ),
     Definition(
