@@ -22,8 +22,10 @@ import inspect
 import json
 import re
 import threading
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +34,7 @@ from numpy.typing import NDArray
 from detector.adapters.outside import Scorer, in_unit, left_out, package_version, spread
 from detector.core.half_space_trees import BULK_WIDTHS
 from detector.core.profile import bin_edges, scale_kernel, squash_kernel
-from detector.core.turns import OWN, Turning, new_counter, take, turn
+from detector.core.turns import FIRST_WINDOW_ROWS, OWN, Turning, new_counter, take, turn
 
 MAPPED_ROWS_MAX = 200  # of the reference that are scored to learn what range scores have
 FITTED_KEPT = 4
@@ -71,8 +73,8 @@ class Plugin:
         return PluginMember(self, columns, profiled, seed)
 
 
-def declare(estimator: str, parameters: dict[str, Any], **rest: Any) -> Plugin:
-    """A declaration whose estimator is there and can be made. Raises PluginError."""
+def declare(estimator: str, parameters: dict[str, Any], width: int = 1, **rest: Any) -> Plugin:
+    """A declaration whose estimator is there, can be made, and fits rows of `width` numbers. Raises PluginError."""
     cls = _class(estimator)
     if parameters.get("n_jobs", 1) not in (None, 1):
         raise PluginError("parameters: expected no n_jobs, for threads add up in any order; found one")
@@ -80,12 +82,35 @@ def declare(estimator: str, parameters: dict[str, Any], **rest: Any) -> Plugin:
         made = cls(**parameters)
     except Exception as error:  # whatever an estimator raises at wrong parameters
         raise PluginError(f"parameters: expected what {estimator} takes, found: {error}") from None
-    if not _is_river(made) and not (hasattr(made, "fit") and hasattr(made, "score_samples")):
+    if not _is_river(made) and (lack := _lack(made)):
         raise PluginError(
-            f"expected an anomaly detector of river, or an estimator with fit and score_samples, found {estimator}"
+            "expected an anomaly detector of river, or an estimator with fit and score_samples, found "
+            f"{estimator}: {lack}"
         )
     version = package_version(estimator.split(".")[0])
-    return Plugin(estimator, json.dumps(parameters, sort_keys=True), version, **rest)
+    plugin = Plugin(estimator, json.dumps(parameters, sort_keys=True), version, **rest)
+    _try(estimator, plugin.parameters, min(plugin.rows, FIRST_WINDOW_ROWS), width)
+    return plugin
+
+
+@cache
+def _try(estimator: str, parameters: str, rows: int, width: int) -> None:
+    """Fit as many rows as the first pivot has: many an estimator looks at its parameters there. Raises PluginError."""
+    cube = np.random.default_rng(0).random((rows, width))
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            _raw_scorer(_class(estimator)(**json.loads(parameters)), cube, False)(cube[:1])
+    except Exception as error:  # whatever an estimator raises at wrong parameters
+        raise PluginError(f"parameters: expected such that {estimator} fits {rows} rows, found: {error}") from None
+
+
+def _lack(made: object) -> str:
+    """Why something is no outlier estimator, by its own words; empty where it is one."""
+    try:
+        _ = made.fit, made.score_samples  # type: ignore[attr-defined]
+    except AttributeError as error:
+        return str(error.__cause__ or error)
+    return ""
 
 
 def _class(estimator: str) -> Any:

@@ -157,7 +157,7 @@ def _plugins(settings: Settings, names: set[str]) -> tuple[list[Plugin], list[st
         ]
         rest = item.model_dump(include={"rows", "refit_rows", "features", "weight"})
         try:
-            plugins.append(declare(item.estimator, item.parameters, **rest))
+            plugins.append(declare(item.estimator, item.parameters, len(item.features or names) or 1, **rest))
         except PluginError as error:
             faults.append(f"{place}: {error}")
     return plugins, faults

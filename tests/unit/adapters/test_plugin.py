@@ -175,7 +175,9 @@ def test_its_score_has_a_name() -> None:
         ("json.dumps", {}, "name of a class"),
         ("json.JSONDecoder", {}, "expected an anomaly detector of river"),
         ("river.anomaly.GaussianScorer", {}, "expected an anomaly detector of river"),
-        ("sklearn.neighbors.LocalOutlierFactor", {}, "score_samples"),
+        ("sklearn.neighbors.LocalOutlierFactor", {}, "novelty=True"),
+        ("sklearn.svm.OneClassSVM", {"nu": 2.5}, "fits 64 rows, found: The 'nu' parameter"),
+        ("river.anomaly.HalfSpaceTrees", {"n_trees": "many"}, "fits 64 rows, found: 'str'"),
         ("sklearn.ensemble.IsolationForest", {"n_jobs": 2}, "no n_jobs"),
         ("river.anomaly.HalfSpaceTrees", {"leaves": 3}, "leaves"),
     ],
@@ -183,6 +185,11 @@ def test_its_score_has_a_name() -> None:
 def test_what_cannot_take_part_is_refused(estimator: str, parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(PluginError, match=message):
         declare(estimator, parameters)
+
+
+def test_parameters_may_rest_on_the_width_of_the_rows() -> None:
+    parameters = {"n_estimators": 5, "max_samples": 300, "max_features": 3}
+    assert declare("sklearn.ensemble.IsolationForest", parameters, 3).rows == 1_000
 
 
 TOML = """
