@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -39,6 +40,11 @@ RESERVED_PROPERTIES = frozenset(
 )
 
 
+# host, host:port, protocol://host:port, [address]:port; what has further colons is an address without a port.
+_SERVER = re.compile(r"(\w+://)?(\[.*\]|[^:\[\]]*)(:(?P<port>[^:]*))?")
+PORT_MAX = 65_535
+
+
 class Kafka(Section):
     """The broker, and how results are committed to it."""
 
@@ -74,6 +80,18 @@ class Kafka(Section):
         default_factory=dict,
         description='Any librdkafka property, such as `"security.protocol" = "SASL_SSL"`, given to all clients.',
     )
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _have_ports(cls, servers: str) -> str:
+        faults = []
+        for server in map(str.strip, servers.split(",")):
+            port = found["port"] if (found := _SERVER.fullmatch(server)) else None
+            if port is not None and not (port.isdecimal() and 1 <= int(port) <= PORT_MAX):
+                faults.append(f"expected a port from 1 to {PORT_MAX} after the host, found {server!r}")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return servers
 
     @field_validator("client")
     @classmethod
@@ -286,7 +304,7 @@ class Http(Section):
     """Where /metrics, /ping and /ready are served."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all.")
-    port: int = Field(default=9464, ge=0, le=65_535, description="TCP port; 0 takes any free one.")
+    port: int = Field(default=9464, ge=0, le=PORT_MAX, description="TCP port; 0 takes any free one.")
 
 
 class Log(Section):

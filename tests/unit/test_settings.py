@@ -181,6 +181,15 @@ def test_single_faults(tmp_path: Path, text: str, fault: str) -> None:
     assert fault in found
 
 
+@pytest.mark.parametrize("port", ["70000", "0", "-1", "9o92", ""])
+def test_a_port_of_a_broker_that_there_cannot_be_is_a_fault(tmp_path: Path, port: str) -> None:
+    servers = f"SSL://a:9093, [::1]:65535,::1,b,c:{port},[::2]:{port},d:9092"
+    [first, second] = faults_of(tmp_path, "", {"KAFKA_BOOTSTRAP_SERVERS": servers})
+    place = "kafka.bootstrap_servers (from KAFKA_BOOTSTRAP_SERVERS): expected a port from 1 to 65535"
+    assert first == f"{place} after the host, found 'c:{port}'"
+    assert second.endswith(f"found '[::2]:{port}'")
+
+
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "detector.toml"
     path.write_bytes(b'\xef\xbb\xbfapplication_id = "marked"\n')
