@@ -29,16 +29,21 @@ def from_environment(model: type[BaseModel], env: AbstractMapping[str, str]) -> 
         path = name.removeprefix(PREFIX).lower().split("__")
         if path[:2] == ["kafka", "client"] and len(path) > 2:
             path = ["kafka", "client", ".".join(path[2:]).replace("_", ".")]
-        *parents, leaf = path
         table = values
-        for parent in parents:
-            inner = table.setdefault(parent, {})
+        for depth, part in enumerate(path[:-1]):
+            inner = table.setdefault(part, {})
             if not isinstance(inner, dict):  # a section given as text and by key: the text shows up as a fault
+                path = [*path[:depth], path[-1]]
                 break
             table = inner
-        table[leaf] = _value(model, path, env[variable])
+        table[path[-1]] = _value(model, path, env[variable])
         origin[".".join(path)] = variable
     return values, origin
+
+
+def variable_of(place: str) -> str:
+    """The environment variable that sets `place`."""
+    return PREFIX + place.upper().replace(".", "__")
 
 
 def merge(below: AbstractMapping[str, Any], above: AbstractMapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,16 @@ import difflib
 import re
 from collections.abc import Iterable
 from collections.abc import Mapping as AbstractMapping
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from detector.codec.masking import mask
+from detector.settings.environment import NOT_SETTINGS, variable_of
+from detector.settings.section import all_settings, models_in
 
 FOUND_CHARACTERS_MAX = 60
+CLOSE_VARIABLE = 0.9  # how much alike two variables are, of which one is meant: all have the same beginning
 _SECRET = re.compile(r"password|secret|token|credential|jaas|oauthbearer\.config|\.key$|\.pem$|userinfo", re.IGNORECASE)
 
 
@@ -44,8 +47,9 @@ def fault_lines(error: ValidationError, model: type[BaseModel], origin: Abstract
             if place in seen:
                 continue
             seen.add(place)
-        shown = place + (f" (from {origin[place]})" if place in origin else "")
-        for text in _explain(detail, model).split("\n"):
+        variables = _variables(detail, place, origin)
+        shown = place + (f" (from {', '.join(variables)})" if variables else "")
+        for text in _explain(detail, model, variables).split("\n"):
             inner = text.partition(":")[0].partition(".")[0] in _fields_at(model, detail["loc"])
             line = f"{place}.{text}" if place and inner else f"{shown}: {text}" if shown else text
             if line not in lines.setdefault(place, []):
@@ -53,16 +57,25 @@ def fault_lines(error: ValidationError, model: type[BaseModel], origin: Abstract
     return [line for group in lines.values() for line in group]
 
 
+def _variables(detail: Any, place: str, origin: AbstractMapping[str, str]) -> list[str]:
+    """Those that set what is at fault: of a section that there is not, all that speak of it."""
+    unknown = detail["type"] == "extra_forbidden"
+    return [variable for at, variable in origin.items() if at == place or (unknown and at.startswith(f"{place}."))]
+
+
 def _is_place(part: int | str) -> bool:
     """Leaves out pydantic's own words: the member of a union, the key of a dict."""
     return isinstance(part, int) or not _UNION_MEMBER.fullmatch(part)
 
 
-def _explain(detail: Any, model: type[BaseModel]) -> str:
+def _explain(detail: Any, model: type[BaseModel], variables: list[str]) -> str:
     code, context, loc = detail["type"], detail.get("ctx", {}), detail["loc"]
     if code == "extra_forbidden":
         known = sorted(_fields_at(model, loc[:-1]))
-        return f"expected one of {', '.join(known)}, found an unknown key{_hint(str(loc[-1]), known)}"
+        names = [*map(variable_of, all_settings(model)), *NOT_SETTINGS]
+        hints = [_hint(name, names, CLOSE_VARIABLE) for name in variables]
+        hint = "".join(hints) or _hint(str(loc[-1]), known)
+        return f"expected one of {', '.join(known)}, found an unknown key{hint}"
     if code == "missing":
         return "expected a value, found none"
     if code == "value_error":
@@ -76,8 +89,8 @@ def _explain(detail: Any, model: type[BaseModel]) -> str:
     return f"expected {message[0].lower() + message[1:]}, found {found}"
 
 
-def _hint(found: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(found, list(known), n=1)
+def _hint(found: str, known: Iterable[str], close_min: float = 0.6) -> str:
+    close = difflib.get_close_matches(found, list(known), n=1, cutoff=close_min)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -96,13 +109,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
     for part in loc:
         field = model.model_fields.get(str(part))
         if field is not None:
-            inner = _models_in(field.annotation)
+            inner = models_in(field.annotation)
             if inner:
                 model = inner[0]
     return set(model.model_fields)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -11,6 +11,22 @@ class Section(BaseModel):
     """Strict, frozen; unknown keys are refused."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a setting of that type holds, alone, in a list or as one of several types."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in models_in(argument)]
+
+
+def all_settings(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Places of all settings of a section and those below it: `kafka.commit_interval_ms`."""
+    places = []
+    for key, field in model.model_fields.items():
+        inner = models_in(field.annotation)
+        places += all_settings(inner[0], f"{prefix}{key}.") if inner else [prefix + key]
+    return places
 
 
 def as_tuple(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 from detector.core.spec import FEATURE_GRAMMAR, KEY_ROLES
 from detector.settings.faults import is_secret
 from detector.settings.models import PluginSettings, TrainedSettings
-from detector.settings.section import Section
+from detector.settings.section import Section, models_in
 from detector.settings.sections import EntitySettings, Features, Settings
 
 MASK = "********"
@@ -78,13 +78,7 @@ def _feature_names() -> list[str]:
 
 def _inner(field: FieldInfo) -> type[BaseModel] | None:
     """The model that a field holds, alone or as a list."""
-    return _find_model(field.annotation)
-
-
-def _find_model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for part in get_args(annotation) if (model := _find_model(part)) is not None), None)
+    return next(iter(models_in(field.annotation)), None)
 
 
 def _type(field: FieldInfo) -> str:
@@ -158,15 +152,6 @@ def _scalar(place: str, value: Any, masked: bool = True) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_key(key)} = {_scalar(key, inner, masked)}" for key, inner in value.items()) + " }"
     return json.dumps(MASK if masked and is_secret(place) else value, ensure_ascii=False)
-
-
-def all_settings(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
-    """Places of all settings: `kafka.commit_interval_ms`; what a test holds the reference against."""
-    places = []
-    for key, field in model.model_fields.items():
-        inner = _inner(field)
-        places += [prefix + key] if inner is None else all_settings(inner, f"{prefix}{key}.")
-    return places
 
 
 assert issubclass(Settings, Section)

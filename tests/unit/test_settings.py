@@ -12,7 +12,8 @@ import xgboost
 from detector.core.spec import Spec
 from detector.settings import ConfigError, Settings, load
 from detector.settings.paths import missing
-from detector.settings.text import MASK, all_settings, reference, show
+from detector.settings.section import all_settings
+from detector.settings.text import MASK, reference, show
 from schemas.topics import TOPICS
 
 REFERENCE = Path(__file__).parents[2] / "detector" / "CONFIGURATION.md"
@@ -190,6 +191,34 @@ def test_a_port_of_a_broker_that_there_cannot_be_is_a_fault(tmp_path: Path, port
     assert second.endswith(f"found '[::2]:{port}'")
 
 
+@pytest.mark.parametrize(
+    ("variable", "place", "meant"),
+    [
+        ("DETECTOR_KAFAK__X", "kafak", "kafka"),
+        ("DETECTOR_KAFAK__INSTANCE_ID", "kafak", "DETECTOR_KAFKA__INSTANCE_ID"),
+        ("DETECTOR_KAFKA_BOOTSTRAP_SERVERS", "kafka_bootstrap_servers", "DETECTOR_KAFKA__BOOTSTRAP_SERVERS"),
+        ("DETECTOR_MODELS__TREES__HEIGHT", "models.trees", ""),
+        ("DETECTOR_HTTP__PROT", "http.prot", "DETECTOR_HTTP__PORT"),
+        ("DETECTOR_HTTP__PORT__X", "http.x", "DETECTOR_HTTP__PORT"),
+        ("DETECTOR_CONFIGS", "configs", "DETECTOR_CONFIG"),
+        ("DETECTOR_CACHE_DIRS", "cache_dirs", "DETECTOR_CACHE_DIR"),
+    ],
+)
+def test_a_variable_that_no_setting_takes_is_named_with_the_one_that_was_meant(
+    tmp_path: Path, variable: str, place: str, meant: str
+) -> None:
+    [found] = faults_of(tmp_path, "", {variable: "1", "DETECTOR_HTTP__PORT": "1"})
+    assert found.startswith(f"{place} (from {variable}): expected one of ")
+    assert found.endswith(f"; did you mean {meant}?" if meant else "an unknown key")
+
+
+def test_all_variables_of_a_section_that_there_is_not_are_named_and_no_others(tmp_path: Path) -> None:
+    env = {"DETECTOR_KAFAK__X": "1", "DETECTOR_KAFAK__Y": "1", "DETECTOR_KAFKA__SESSION_TIMEOUT_MS": "1000"}
+    [interval, unknown] = faults_of(tmp_path, "kafka.commit_interval_ms = 600", env)
+    assert interval.startswith("kafka: expected commit_interval_ms at most half")
+    assert unknown.startswith("kafak (from DETECTOR_KAFAK__X, DETECTOR_KAFAK__Y): expected one of")
+
+
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     path = tmp_path / "detector.toml"
     path.write_bytes(b'\xef\xbb\xbfapplication_id = "marked"\n')
@@ -277,7 +306,7 @@ def test_what_is_shown_can_be_read_back(tmp_path: Path) -> None:
 def test_the_reference_is_complete_and_does_not_drift() -> None:
     text = REFERENCE.read_text(encoding="utf-8")
     assert text == reference(), "run: detector config reference > detector/CONFIGURATION.md"
-    places = all_settings()
+    places = all_settings(Settings)
     assert len(places) > 45
     for place in places:
         section, _, key = place.rpartition(".")
