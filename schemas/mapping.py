@@ -64,10 +64,14 @@ class Bounds(Message):
 
     @model_validator(mode="after")
     def _in_order(self) -> Bounds:
+        faults = []
         if self.amount_min > self.amount_max:
-            raise ValueError(f"expected amount_min <= amount_max, found {self.amount_min} > {self.amount_max}")
+            faults.append(f"amount_min: expected at most amount_max ({self.amount_max}), found {self.amount_min}")
         if self.event_time_min_ms >= self.event_time_max_ms:
-            raise ValueError(f"expected event_time_min < event_time_max, found {self.event_time_min}")
+            latest, found = self.event_time_max, self.event_time_min
+            faults.append(f"event_time_min: expected a time before event_time_max ({latest}), found {found}")
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
     @property
@@ -158,24 +162,34 @@ class Mapping(Message):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Mapping:
-        if self.time_format == "seconds_since":
-            if not self.time_origin:
-                raise ValueError("expected time_origin beside time_format seconds_since, such as 2013-09-01T00:00:00Z")
-            rfc3339_ms(self.time_origin)
-        elif self.time_origin:
-            raise ValueError(f"expected no time_origin with {self.time_format}: only seconds_since counts from it")
-        for role in self.required:
-            if role not in self.fields:
-                raise ValueError(f"required: expected roles that fields maps ({', '.join(self.fields)}), found {role}")
+        faults = [*self._origin_faults()]
+        mapped = ", ".join(self.fields) or "none"
+        faults += [
+            f"required: expected roles that fields maps ({mapped}), found {role}"
+            for role in self.required
+            if role not in self.fields
+        ]
         columns = [("fields." + role, self.kind(role), path) for role, path in self.fields.items()]
         columns += [("numeric." + name, "a number", path) for name, path in self.numeric.items()]
-        faults = list(_path_faults(columns))
+        faults += _path_faults(columns)
         for role, other in (("lat", "lon"), ("lon", "lat")):
             if role in self.fields and other not in self.fields:
                 faults.append(f"fields.{role}: expected fields.{other} beside it, for a place takes both, found none")
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    def _origin_faults(self) -> Iterator[str]:
+        if self.time_format != "seconds_since":
+            if self.time_origin:
+                yield f"time_origin: expected none with {self.time_format}, for only seconds_since counts from it"
+        elif not self.time_origin:
+            yield "time_origin: expected one beside time_format seconds_since, such as 2013-09-01T00:00:00Z, found none"
+        else:
+            try:
+                rfc3339_ms(self.time_origin)
+            except ValueError as error:
+                yield f"time_origin: {error}, found {self.time_origin!r}"
 
     @property
     def time_ahead_max_ms(self) -> int:

@@ -48,13 +48,21 @@ def fault_lines(error: ValidationError, model: type[BaseModel], origin: Abstract
                 continue
             seen.add(place)
         variables = _variables(detail, place, origin)
-        shown = place + (f" (from {', '.join(variables)})" if variables else "")
         for text in _explain(detail, model, variables).split("\n"):
-            inner = text.partition(":")[0].partition(".")[0] in _fields_at(model, detail["loc"])
-            line = f"{place}.{text}" if place and inner else f"{shown}: {text}" if shown else text
+            key, _, said = text.partition(": ")
+            if key.partition(".")[0] in _fields_at(model, detail["loc"]):  # a section's fault that one of its keys has
+                at = f"{place}.{key}" if place else key
+                line = _line(at, _variables(detail, at, origin), said)
+            else:
+                line = _line(place, variables, text)
             if line not in lines.setdefault(place, []):
                 lines[place].append(line)
     return [line for group in lines.values() for line in group]
+
+
+def _line(place: str, variables: list[str], text: str) -> str:
+    shown = place + (f" (from {', '.join(variables)})" if variables else "")
+    return f"{shown}: {text}" if shown else text
 
 
 def _variables(detail: Any, place: str, origin: AbstractMapping[str, str]) -> list[str]:

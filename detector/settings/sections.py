@@ -107,7 +107,7 @@ class Kafka(Section):
     def _commits_in_time(self) -> Kafka:
         if 2 * self.commit_interval_ms > self.session_timeout_ms:
             raise ValueError(
-                f"expected commit_interval_ms at most half of session_timeout_ms ({self.session_timeout_ms}), "
+                f"commit_interval_ms: expected at most half of session_timeout_ms ({self.session_timeout_ms}), "
                 f"found {self.commit_interval_ms}"
             )
         return self

@@ -162,7 +162,7 @@ def test_clashes_between_sections_are_listed_beside_faults_of_others(tmp_path: P
         ("[kafka", "expected TOML"),
         ("[topics]\nalerts = 'x'\nlabels = 'x'", "topics: expected a topic of its own for each role, found x twice"),
         ("[topics]\nalerts = 'a b'", "topics.alerts: expected"),
-        ("[kafka]\ncommit_interval_ms = 9000", "kafka: expected commit_interval_ms at most half"),
+        ("[kafka]\ncommit_interval_ms = 9000", "kafka.commit_interval_ms: expected at most half"),
         ("[features]\nuse = []", "features.use: expected at least one feature"),
         (
             f"[features]\nuse = {[f'card.count.{hours}h' for hours in range(1, 130)]}",
@@ -215,8 +215,34 @@ def test_a_variable_that_no_setting_takes_is_named_with_the_one_that_was_meant(
 def test_all_variables_of_a_section_that_there_is_not_are_named_and_no_others(tmp_path: Path) -> None:
     env = {"DETECTOR_KAFAK__X": "1", "DETECTOR_KAFAK__Y": "1", "DETECTOR_KAFKA__SESSION_TIMEOUT_MS": "1000"}
     [interval, unknown] = faults_of(tmp_path, "kafka.commit_interval_ms = 600", env)
-    assert interval.startswith("kafka: expected commit_interval_ms at most half")
+    assert interval.startswith("kafka.commit_interval_ms: expected at most half of session_timeout_ms (1000)")
     assert unknown.startswith("kafak (from DETECTOR_KAFAK__X, DETECTOR_KAFAK__Y): expected one of")
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        (
+            "time_origin = '2013-09-01T00:00:00Z'\nrequired = ['amount', 'ip']\nfields = { lat = 'a' }",
+            ["time_origin", "required", "required", "fields.lat"],
+        ),
+        ("time_origin = 'soon'\ntime_format = 'seconds_since'\nfields = { lat = 'a' }", ["time_origin", "fields.lat"]),
+        ("time_format = 'seconds_since'\nfields = { lat = 'a' }", ["time_origin", "fields.lat"]),
+        (
+            "[input.bounds]\namount_min = 5.0\namount_max = 4.0\nevent_time_min = '2100-01-01T00:00:00Z'",
+            ["bounds.amount_min", "bounds.event_time_min"],
+        ),
+    ],
+)
+def test_faults_between_keys_of_a_section_are_told_at_once(tmp_path: Path, text: str, places: list[str]) -> None:
+    faults = faults_of(tmp_path, f"[input]\n{text}")
+    assert len(faults) == len(places)
+    assert all(fault.startswith(f"input.{place}: ") for fault, place in zip(faults, places, strict=True)), faults
+
+
+def test_a_fault_between_keys_names_the_variable_that_set_one(tmp_path: Path) -> None:
+    [fault] = faults_of(tmp_path, "", {"DETECTOR_KAFKA__COMMIT_INTERVAL_MS": "9000"})
+    assert fault.startswith("kafka.commit_interval_ms (from DETECTOR_KAFKA__COMMIT_INTERVAL_MS): expected at most half")
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
