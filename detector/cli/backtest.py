@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from schemas.files import text_columns
 
 SAID_BYTES = 1 << 25  # of a file of labels, from which on reading it takes seconds
 Named = Sequence[tuple[str, Settings]]
+_tell = partial(click.echo, err=True)
 
 
 class TopicSource:
@@ -27,7 +29,7 @@ class TopicSource:
         """Raises BrokerAway, ConfigurationRefused."""
         from detector.kafka.history import History
 
-        self._history = History(settings, settings.topics.transactions)
+        self._history = History(settings, settings.topics.transactions, _tell)
         self.name, self.partitions, self.rows = self._history.topic, self._history.partitions, self._history.rows
 
     def notes(self) -> list[str]:
@@ -108,7 +110,7 @@ def _topic_labels(settings: Settings) -> HeldLabels | None:
     from detector.kafka.history import History
 
     try:
-        told = History(settings, settings.topics.labels).labels()
+        told = History(settings, settings.topics.labels, _tell).labels()
     except ConfigurationRefused:
         return None
     return HeldLabels(told.identity, told.is_fraud, told.event_time_ms) if len(told) else None

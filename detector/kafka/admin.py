@@ -51,7 +51,7 @@ def create_topics(settings: Settings, partitions: int | None, tell: Callable[[st
     """
     admin = client.new_admin(settings, lambda _error: None)
     names = topic_names(settings)
-    there = _first_answer(admin, settings.kafka.bootstrap_servers, tell)
+    there = first_answer(admin, settings.kafka.bootstrap_servers, tell)
     like_input = there.get(names["transactions"]) or partitions or TOPICS["transactions"].partitions
     wanted = {role: like_input if role == "transactions" else TOPICS[role].partitions or like_input for role in TOPICS}
     return _create(admin, {names[role]: (role, count) for role, count in wanted.items()}, there)
@@ -154,17 +154,25 @@ def topic_config(admin: AdminClient, topic: str) -> dict[str, str]:
     return {name: entry.value for name, entry in entries.items() if entry.value is not None}
 
 
-def _first_answer(admin: AdminClient, servers: str, tell: Callable[[str], None]) -> dict[str, int]:
+def first_answer(admin: AdminClient, servers: str, tell: Callable[[str], None]) -> dict[str, int]:
+    """Topic → number of partitions, of all topics, for a command that does not wait for a broker to come up.
+
+    `tell` takes a line for people as soon as none answers. Raises BrokerAway when none does within some ten seconds.
+    """
     with contextlib.suppress(KafkaException):
         return partition_counts(admin, timeout_s=FIRST_TIMEOUT_S)
     tell(f"no Kafka broker answers at {servers}: trying on for {REQUEST_TIMEOUT_S:.0f} s")
     try:
         return partition_counts(admin)
     except KafkaException as error:
-        raise BrokerAway(
-            f"expected a broker at {servers}, found none: {error.args[0].str()}; start it, or set "
-            "kafka.bootstrap_servers"
-        ) from None
+        raise broker_away(servers, error.args[0]) from None
+
+
+def broker_away(servers: str, error: KafkaError) -> BrokerAway:
+    """What ends a command that finds no broker."""
+    return BrokerAway(
+        f"expected a broker at {servers}, found none: {error.str()}; start it, or set kafka.bootstrap_servers"
+    )
 
 
 def _create(admin: AdminClient, wanted: Mapping[str, tuple[str, int]], there: Iterable[str]) -> dict[str, str]:

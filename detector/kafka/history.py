@@ -42,19 +42,21 @@ class Stretch:
 class History:
     """One topic as it is now. `partitions`, `rows`: how many; the latter with control records, so at most."""
 
-    def __init__(self, settings: Settings, topic: str) -> None:
-        """Raises BrokerAway, ConfigurationRefused where there is no such topic."""
+    def __init__(self, settings: Settings, topic: str, tell: Callable[[str], None]) -> None:
+        """`tell` takes a line for people while no broker answers.
+
+        Raises BrokerAway, ConfigurationRefused where there is no such topic.
+        """
         self.topic, self._settings = topic, settings
-        patience = Patience(threading.Event(), Health(), settings.kafka.bootstrap_servers)
+        servers = settings.kafka.bootstrap_servers
+        patience = Patience(threading.Event(), Health(), servers)
         admin = client.new_admin(settings, lambda _error: None)
         self._reader = LogReader(reader_config(settings), patience)
         try:
             # Of all topics: a broker may make one that it is asked about by name.
-            self.partitions = topics.partition_counts(admin).get(topic, 0)
+            self.partitions = topics.first_answer(admin, servers, tell).get(topic, 0)
             if not self.partitions:
-                raise ConfigurationRefused(
-                    f"expected topic {topic!r} at {settings.kafka.bootstrap_servers}, found none; check [topics]"
-                )
+                raise ConfigurationRefused(f"expected topic {topic!r} at {servers}, found none; check [topics]")
             lows = _offsets(admin, topic, self.partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
             ends = _offsets(admin, topic, self.partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         except KafkaException as error:
@@ -117,7 +119,4 @@ def _offsets(admin: AdminClient, topic: str, partitions: int, which: OffsetSpec)
 def _away(settings: Settings, error: KafkaError) -> BrokerAway | ConfigurationRefused:
     if error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
         return ConfigurationRefused(f"expected to be allowed to read the topic's offsets, found {error.str()}")
-    return BrokerAway(
-        f"expected a broker at {settings.kafka.bootstrap_servers}, found none: {error.str()}; start it, or set "
-        "kafka.bootstrap_servers"
-    )
+    return topics.broker_away(settings.kafka.bootstrap_servers, error)

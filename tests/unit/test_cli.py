@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -141,9 +143,13 @@ def test_errors_that_carry_an_exit_code_end_with_it(
 
 
 @pytest.mark.slow
-def test_no_broker_where_topics_are_made_exits_69(tmp_path: Path) -> None:
-    result = detector("topics", "create", cwd=tmp_path, env={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
-    assert result.returncode == 69
-    first, second = result.stderr.splitlines()
-    assert first.startswith("no Kafka broker answers at 127.0.0.1:1")
-    assert "expected a broker at 127.0.0.1:1" in second
+def test_no_broker_is_told_of_before_a_command_that_does_not_wait_ends_with_69(tmp_path: Path) -> None:
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return detector(*command, cwd=tmp_path, env={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+
+    with ThreadPoolExecutor() as pool:
+        for result in pool.map(run, [("topics", "create"), ("lab", "backtest", "--topic")]):
+            assert result.returncode == 69
+            first, second = result.stderr.splitlines()
+            assert first.startswith("no Kafka broker answers at 127.0.0.1:1")
+            assert "expected a broker at 127.0.0.1:1" in second
