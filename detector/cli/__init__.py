@@ -57,7 +57,7 @@ cli.add_command(lab)
 )
 def run(config: Path | None, rebuild: bool) -> None:
     """Join the consumer group and decide transactions until asked to stop (SIGTERM, Ctrl-C)."""
-    settings = settings_of(config)
+    settings = settings_of(config, clients=True)
     from detector.kafka import service
 
     sys.exit(service.run(settings, rebuild=rebuild))
@@ -67,7 +67,7 @@ def run(config: Path | None, rebuild: bool) -> None:
 @config_option
 def validate(config: Path | None) -> None:
     """Check the configuration and list every fault, without touching a broker."""
-    settings = settings_of(config)
+    settings = settings_of(config, clients=True)
     spec = settings.spec()
     click.echo(
         f"valid: {len(spec.features)} features, {len(spec.entities)} entities, {len(spec.numeric)} numeric columns; "

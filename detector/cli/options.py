@@ -64,8 +64,11 @@ def as_day(_context: click.Context, option: click.Parameter, text: str | None) -
         raise click.BadParameter(f"expected a day such as 2018-07-01, found {text!r}", param=option) from None
 
 
-def settings_of(config: Path | None) -> Settings:
-    """Settings, or the end of the process with every fault listed and exit code 78."""
+def settings_of(config: Path | None, clients: bool = False) -> Settings:
+    """Settings, or the end of the process with every fault listed and exit code 78.
+
+    `clients`: whether the properties of `[kafka] client` are tried as well.
+    """
     from detector.settings import ConfigError, load
     from detector.settings.paths import missing
 
@@ -75,6 +78,10 @@ def settings_of(config: Path | None) -> Settings:
     try:
         settings = load(path)
         faults = missing(settings)
+        if clients:
+            from detector.kafka import properties
+
+            faults += properties.faults(settings, {fault.partition(":")[0] for fault in faults})
     except ConfigError as error:
         faults = error.faults
     if faults:

@@ -34,7 +34,7 @@ def test_what_librdkafka_does_not_take_is_refused(properties: dict[str, str], to
     assert str(refusal.value).startswith("kafka.client: ")
 
 
-@pytest.mark.parametrize("command", [["run"], ["topics", "create"], ["lab", "backtest", "--topic"]])
+@pytest.mark.parametrize("command", [["validate"], ["run"], ["topics", "create"], ["lab", "backtest", "--topic"]])
 def test_commands_end_with_the_exit_code_of_a_wrong_configuration(
     command: list[str], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
