@@ -53,7 +53,6 @@ from detector.core.windows import (
     append_kernel,
     details_wanted_kernel,
     gather_kernel,
-    scratch_entries,
 )
 
 BLOCK_ROWS = 64  # fetched together: their entries fit the second-level cache beside the rest
@@ -116,7 +115,7 @@ def entity_features(
         lateness_s,
         plan.entity.slots_max,
     )
-    scratch = np.empty((scratch_entries(plan.window_s, lateness_s), SCRATCH))
+    scratch = np.empty((plan.scratch_rows, SCRATCH))
     total = np.zeros((len(plan.window_s), TOTALS))
     here = np.empty(BLOCK_ROWS, np.int64)
     row = 0

@@ -46,7 +46,6 @@ from detector.core.plan import EntityPlan, plan_entity
 from detector.core.spec import LABEL_KINDS, Labels, Spec
 from detector.core.windows import (
     SCRATCH,
-    scratch_entries,
 )
 
 if TYPE_CHECKING:
@@ -265,7 +264,7 @@ def _count(
     arrived_s = own.pending.arrived_s[slot].astype(np.int64)
     for position, plan in enumerate(own.plans):
         key = own.pending.key[slot, position]
-        scratch = np.empty((scratch_entries(plan.window_s, lateness_s), SCRATCH))
+        scratch = np.empty((plan.scratch_rows, SCRATCH))
         asked = (plan.window_s, plan.cell_per_s, lateness_s, plan.entity.slots_max, watermark_s)
         row = 0
         while True:

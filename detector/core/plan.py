@@ -40,7 +40,8 @@ OUT, KIND, WINDOW, KEY, OFFSET, WIDTH = range(6)
 class EntityPlan:
     """One entity's features, compiled to int32 rows of OUT, KIND, WINDOW, KEY, OFFSET, WIDTH.
 
-    `totals` come from the windows, `sights` from where and with what the entity was seen.
+    `totals` come from the windows, `sights` from where and with what the entity was seen; `scratch_rows`: as many of
+    `scratch` hold any chain of the windows.
     """
 
     entity: Entity
@@ -51,6 +52,7 @@ class EntityPlan:
     sights: NDArray[np.int32]
     recent_width: int
     distinct: int
+    scratch_rows: int
 
     @property
     def kinds(self) -> set[int]:
@@ -71,7 +73,8 @@ def plan_entity(spec: Spec, entity: Entity, of_labels: bool = False) -> EntityPl
     windows = sorted({feature.window_ms // 1000 for _, feature in mine if feature.window_ms} or {86_400})
     window_s = np.array(windows, np.int64)
     lateness_s = spec.allowed_lateness_ms // 1000
-    if scratch_entries(window_s, lateness_s) > ENTRIES_MAX:
+    scratch_rows = scratch_entries(window_s, lateness_s)
+    if scratch_rows > ENTRIES_MAX:
         raise ValueError(f"features of {entity.name}: {len(windows)} windows are too many")
     rows = []
     recent_width = distinct = 0
@@ -95,4 +98,5 @@ def plan_entity(spec: Spec, entity: Entity, of_labels: bool = False) -> EntityPl
         sights=np.array([row for row in rows if row[KIND] in SIGHTS], np.int32).reshape(-1, 6),
         recent_width=recent_width,
         distinct=distinct,
+        scratch_rows=scratch_rows,
     )
