@@ -85,7 +85,7 @@ def wait_for_input(admin: AdminClient, topic: str, patience: Patience, role: str
             counts = partition_counts(admin, topic, timeout_s)
         except KafkaException as error:
             admin.poll(0)  # where the client says why
-            patience.failed("look for the input topic", error.args[0])
+            patience.failed(f"look for topic {topic}", error.args[0])
             if error.args[0].code() == KafkaError._TIMED_OUT:  # connected, and slow
                 timeout_s = REQUEST_TIMEOUT_S
         else:
@@ -93,7 +93,7 @@ def wait_for_input(admin: AdminClient, topic: str, patience: Patience, role: str
                 patience.succeeded()
                 return found
             patience.failed(
-                "look for the input topic",
+                f"look for topic {topic}",
                 f"there is no topic {topic!r}; make it (detector topics create), or set topics.{role}",
             )
         patience.wait(1.0)
