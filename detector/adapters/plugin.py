@@ -117,7 +117,7 @@ def _class(estimator: str) -> Any:
     module, _, name = estimator.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise PluginError(
             f"expected the dotted name of a class that can be imported, found {estimator}: {error}"
         ) from None

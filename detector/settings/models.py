@@ -69,7 +69,6 @@ class PluginSettings(Section):
     """
 
     estimator: str = Field(
-        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
         description="Dotted name of its class, such as river.anomaly.LocalOutlierFactor or "
         "sklearn.ensemble.IsolationForest (the sklearn extra).",
     )

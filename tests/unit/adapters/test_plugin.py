@@ -172,6 +172,8 @@ def test_its_score_has_a_name() -> None:
     [
         ("river.anomaly.NoSuchThing", {}, "can be imported"),
         ("no_such_package.Thing", {}, "can be imported"),
+        ("HalfSpaceTrees", {}, "expected the dotted name of a class that can be imported, found HalfSpaceTrees"),
+        ("..anomaly.HalfSpaceTrees", {}, "can be imported"),
         ("json.dumps", {}, "name of a class"),
         ("json.JSONDecoder", {}, "expected an anomaly detector of river"),
         ("river.anomaly.GaussianScorer", {}, "expected an anomaly detector of river"),
