@@ -73,7 +73,12 @@ class Gallery:
         self.seen += len(batch)
 
     def lines(self) -> list[str]:
-        """What is printed: a heading a value, alerts in the order of the file."""
+        """What is printed: a heading a value, alerts in the order of the file.
+
+        Raises NotConfigured where no row has a value in the column.
+        """
+        if self.column is not None and list(self._groups) == [""]:
+            raise NotConfigured(f"--by {self.column}: expected a column with values, found none in {self.seen:,} rows")
         found = []
         for name in sorted(self._groups):
             group = self._groups[name]

@@ -90,6 +90,11 @@ def test_a_column_of_ids_is_refused(config: Path, source: Path) -> None:
         run(config, source, column="id")
 
 
+def test_a_column_that_is_not_there_is_refused(config: Path, source: Path) -> None:
+    with pytest.raises(NotConfigured, match="--by scenarios: expected a column with values, found none"):
+        examples.run(load(config, {}), source, column="scenarios")
+
+
 def test_what_cannot_be_read_is_told(config: Path, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("{}\n" * 20)
