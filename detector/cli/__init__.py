@@ -135,7 +135,7 @@ def create_topics(config: Path | None, partitions: int | None) -> None:
               help="Partitions to spread the rows over, as the producer would.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many rows.")
 @click.option("--topic", help="Input topic in ids that rows do not bring.  [default: that of the configuration]")
-@click.option("--labels-column", help="Column with the truth (1 or true: fraud): tell quality too.")
+@click.option("--labels-column", help="Column with the truth (1, true or yes is fraud): tell quality too.")
 @labels_option
 @label_delay_option
 @label_interval_option

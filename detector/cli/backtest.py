@@ -12,7 +12,7 @@ import numpy as np
 from detector.lab import backtest, backtest_report
 from detector.lab.chunks import Chunk, FileSource, Past, Source
 from detector.lab.errors import WrongUsage
-from detector.lab.labels import ColumnLabels, FileLabels, HeldLabels, Labels, truth_of
+from detector.lab.labels import ColumnLabels, FileLabels, HeldLabels, Labels
 from detector.lab.report import Report
 from detector.settings import Settings
 from schemas.files import text_columns
@@ -98,7 +98,7 @@ def _labels(
     if column is not None:
         if learned and delay_ms is None:
             raise WrongUsage("--labels-column: expected --label-delay beside it, since labels.enabled is set")
-        return ColumnLabels(column, delay_ms or 0, truth_of), f"column {column}"
+        return ColumnLabels(column, delay_ms or 0), f"column {column}"
     if topic and (held := _topic_labels(settings[0])) is not None:
         return held, f"topic {settings[0].topics.labels}"
     return None, ""

@@ -79,7 +79,7 @@ def tracked(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--by", "column", help="Column to group alerts by, such as a fraud scenario or the truth.")
 @click.option("--alerts", type=click.IntRange(1, 1_000), default=10, show_default=True, help="Alerts of each group.")
 @labels_option
-@click.option("--labels-column", help="With --label-delay: column with the truth (1 or true: fraud).")
+@click.option("--labels-column", help="With --label-delay: column with the truth (1, true or yes is fraud).")
 @label_delay_option
 @partitions_option
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many rows.")
@@ -142,7 +142,7 @@ def guessed_or(config: Path | None, data: Path) -> Settings:
 @click.option("--to", "last", callback=as_day, metavar="DAY", help="Last day to report, included.")
 @click.option("--labels", "labels_file", type=existing_file,
               help="File with transaction_id, is_fraud (or --labels-column), maybe event_time: the truth.")  # fmt: skip
-@click.option("--labels-column", "--label", "labels_column", help="Column with the truth (1 or true: fraud).")
+@click.option("--labels-column", "--label", "labels_column", help="Column with the truth (1, true or yes is fraud).")
 @click.option("--label-delay", callback=as_duration_ms, metavar="7d",
               help="Where labels.enabled is set: learn each label so long after its transaction.")  # fmt: skip
 @label_interval_option

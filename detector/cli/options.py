@@ -42,7 +42,7 @@ def as_duration_ms(_context: click.Context, option: click.Parameter, text: str |
 
 labels_option = click.option(
     "--labels", "labels_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with transaction_id, is_fraud (or --labels-column; 1, 0, true or false), maybe event_time: learn it.",
+    help="File with transaction_id, is_fraud (or --labels-column), maybe event_time: learn it.",
 )  # fmt: skip
 label_delay_option = click.option(
     "--label-delay", callback=as_duration_ms, metavar="7d",

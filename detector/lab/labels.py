@@ -26,7 +26,7 @@ from detector.settings import Settings
 from schemas.base import EVENT_TIME_MAX_MS, EVENT_TIME_MIN_MS
 from schemas.files import payloads, text_columns
 from schemas.mapping import Mapping
-from schemas.members import Members, as_key, as_truth
+from schemas.members import Members, as_key
 from schemas.times import pattern_ms, rfc3339_ms
 
 UNKNOWN = -1
@@ -52,22 +52,21 @@ class Labels(Protocol):
 
 
 def truth_of(value: Any) -> bool | None:
-    """As `as_truth`, and words that tables use beside: yes, fraud, normal ... None where it says neither."""
+    """1, true and the words that tables use: yes, fraud → True; 0, no, normal → False; else None."""
     word = str(value).strip().lower()
     return True if word in TRUE_WORDS else False if word in FALSE_WORDS else None
 
 
 class ColumnLabels:
-    """The truth stands in the rows themselves, and is known `delay_ms` after them; `read` tells it from a value."""
+    """The truth stands in the rows themselves, and is known `delay_ms` after them."""
 
-    def __init__(self, path: str, delay_ms: int, read: Callable[[Any], bool | None] = as_truth) -> None:
-        self._read = read
+    def __init__(self, path: str, delay_ms: int) -> None:
         self._truth = Members({"truth": path})
         self._delay_ms = delay_ms
 
     def of(self, payloads: Sequence[bytes], identity: NDArray[np.uint64], event_time_ms: NDArray[np.int64]) -> Told:
         """One label a row of known truth."""
-        truth = [self._read(value) for value in self._truth.columns(payloads)["truth"]]
+        truth = [truth_of(value) for value in self._truth.columns(payloads)["truth"]]
         row = np.array([index for index, one in enumerate(truth) if one is not None], np.int64)
         is_fraud = np.array([one for one in truth if one is not None], np.bool_)
         return Told(row, is_fraud, event_time_ms[row] + self._delay_ms)
@@ -109,7 +108,7 @@ class FileLabels(HeldLabels):
     """A file of labels. `unreadable` counts its rows that are none.
 
     Each row names a transaction (`transaction_id`, or the input's own name of it) and its truth (`is_fraud`, or
-    `truth_column`; 1 or true is fraud). It arrives at its `event_time` (epoch milliseconds, RFC 3339, or as the
+    `truth_column`; see `truth_of`). It arrives at its `event_time` (epoch milliseconds, RFC 3339, or as the
     transactions write theirs), or where the file has none `delay_ms` after its transaction.
     """
 
@@ -124,8 +123,8 @@ class FileLabels(HeldLabels):
         parts = [self._part(path, members.columns(batch)) for batch in payloads(path, text_columns=texts)]
         if not sum(len(identity) for identity, _, _ in parts):
             raise InputStopped(
-                f"{path}: expected labels with {ID_COLUMN} (or {own}) and {truth_column or TRUTH_COLUMN} (1, 0, true "
-                f"or false), found none in {self.unreadable:,} rows"
+                f"{path}: expected labels with {ID_COLUMN} (or {own}) and {truth_column or TRUTH_COLUMN} (1, 0, yes, "
+                f"no, fraud, normal ...), found none in {self.unreadable:,} rows"
             )
         identity, is_fraud, time_ms = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         del parts
@@ -143,7 +142,7 @@ class FileLabels(HeldLabels):
         truths: list[bool] = []
         times: list[int] = []
         for one, other, value, time in zip(*(columns[name] for name in ("id", "own", "truth", "time")), strict=True):
-            name, truth = as_key(one) or as_key(other), as_truth(value)
+            name, truth = as_key(one) or as_key(other), truth_of(value)
             if name is None or truth is None:
                 self.unreadable += 1
                 continue

@@ -138,7 +138,7 @@ def labelled(
     path = table.path_of(roles.label)
     if delay_ms is None:
         return settings, path, None
-    return with_labels(settings), path, ColumnLabels(path, delay_ms, truth_of)
+    return with_labels(settings), path, ColumnLabels(path, delay_ms)
 
 
 def as_labels(values: Iterable[Any]) -> NDArray[np.int8]:

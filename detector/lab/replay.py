@@ -21,13 +21,13 @@ from detector.codec.decode import Reject
 from detector.core.compile import compile_kernels
 from detector.lab.errors import InputStopped, NotConfigured, WrongUsage
 from detector.lab.fold import DecidedRows, Fold, fault
-from detector.lab.labels import LABEL_INTERVAL_MS, FileLabels, Labels, learning
+from detector.lab.labels import LABEL_INTERVAL_MS, FileLabels, Labels, learning, truth_of
 from detector.lab.output import Writer, opened
 from detector.lab.progress import Display
 from detector.lab.summary import Tally, Truths, label_lines, live_lines, quality_lines
 from detector.settings import Settings
 from schemas.files import FileError, payloads, row_count, text_columns
-from schemas.members import Members, as_truth
+from schemas.members import Members
 
 BATCH_ROWS = 8_192
 PARTITIONS_BATCHED = 8  # batches grow with the partitions up to here, so that each task gets rows enough for a step
@@ -50,8 +50,8 @@ def run(
 ) -> int:
     """Decide the first `limit` rows of `source` (all by default) into `output`; returns the exit code, 0.
 
-    `topic` names the input in default ids, the settings' by default; `labels_column` (a path in the row's JSON; 1 or
-    true is fraud) adds quality to the summary. With `labels_file`, or with `label_delay_ms`, the truth is also learned
+    `topic` names the input in default ids, the settings' by default; `labels_column` (a path in the row's JSON; see
+    `truth_of`) adds quality to the summary. With `labels_file`, or with `label_delay_ms`, the truth is also learned
     as it arrives (`detector.lab.labels`), `labels.enabled` or not. Raises LabError, which carries its exit code, and
     ConfigError.
     """
@@ -120,7 +120,7 @@ class _Replay:
         self._spent_s["write"] += time.perf_counter() - decided_s
         self._tally.add(decided)
         if self._labels is not None:
-            self._truths.add(decided, [as_truth(value) for value in self._labels.columns(batch)["truth"]])
+            self._truths.add(decided, [truth_of(value) for value in self._labels.columns(batch)["truth"]])
         elif self._learned is not None:
             self._truths.add(decided, [None if one < 0 else bool(one) for one in decided.truth.tolist()])
         self._rejects.add(decided)

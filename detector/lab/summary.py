@@ -126,7 +126,7 @@ def quality_lines(figures: Mapping[str, float], column: str) -> list[str]:
         for name in names
     ]
     if figures["unknown"]:
-        lines.append(f"{int(figures['unknown']):,} rows left out: rejected, or neither 0 nor 1 by {column}")
+        lines.append(f"{int(figures['unknown']):,} rows left out: rejected, or neither fraud nor genuine by {column}")
     return lines
 
 
@@ -145,7 +145,9 @@ def label_lines(told: LabelTally, waiting: int, labels: Labels) -> list[str]:
         if labels.count > labels.found:
             lines.append(f"{labels.count - labels.found:,} of {labels.count:,} labels name no row that was decided")
         if labels.unreadable:
-            lines.append(f"{labels.unreadable:,} rows of the labels left out: without id, or saying neither 0 nor 1")
+            lines.append(
+                f"{labels.unreadable:,} rows of the labels left out: without id, or saying neither fraud nor genuine"
+            )
     return lines
 
 

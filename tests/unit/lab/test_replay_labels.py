@@ -139,12 +139,22 @@ def test_faults_of_label_files(config: Path, source: Path, tmp_path: Path) -> No
     with pytest.raises(InputStopped, match="expected labels with transaction_id"):
         run(config, source, tmp_path / "out.parquet", labels_file=other)
     other.write_text("transaction_id,is_fraud\n1,ja\n")
-    with pytest.raises(InputStopped, match="1, 0, true or false"):
+    with pytest.raises(InputStopped, match="1, 0, yes, no"):
         run(config, source, tmp_path / "out.parquet", labels_file=other)
     for time in ("yesterday", str(START_MS // 1000)):
         other.write_text(f"transaction_id,is_fraud,event_time\n1,1,{time}\n")
         with pytest.raises(InputStopped, match=f"epoch milliseconds.* found '{time}'"):
             run(config, source, tmp_path / "out.parquet", labels_file=other)
+
+
+def test_a_label_may_be_a_word(config: Path, source: Path, tmp_path: Path) -> None:
+    numbers = label_file(tmp_path / "labels", "csv", 3_600_000)
+    words = tmp_path / "words.csv"
+    words.write_text(numbers.read_text().replace(",1,", ",Fraud,").replace(",0,", ",no,"))
+    settings = load(config, {})
+    held = [FileLabels(path, settings.mapping, None, None) for path in (numbers, words)]
+    identity = hash_columns([["t107", "t108"]])[0]
+    assert [one.of([], identity, np.zeros(2, np.int64)).is_fraud.tolist() for one in held] == [[True, False]] * 2
 
 
 def test_a_label_may_write_its_time_as_the_transactions_do(tmp_path: Path) -> None:
