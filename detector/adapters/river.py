@@ -92,6 +92,9 @@ class _Streaming(base.AnomalyDetector):
         names = tuple(sorted(x, key=str))
         if not names:
             raise ValueError("expected at least one feature in the first row learned, found none")
+        for name, value in self._get_params().items():
+            if name not in ("seed", "view") and not value > 0:
+                raise ValueError(f"{name}: expected greater than 0, found {value!r}")
         self._member = self._build(np.arange(len(names)))
         self._arrays = self._member.new_arrays()
         self._histogram = np.zeros((len(names), profile.BINS), np.int64)

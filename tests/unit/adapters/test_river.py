@@ -129,3 +129,9 @@ def test_a_first_row_without_features_is_refused(cls: type) -> None:
     with pytest.raises(ValueError, match="at least one feature"):
         model.learn_one({})
     assert model.score_one({"V0": 1.0}) == 0.0
+
+
+@pytest.mark.parametrize("parameters", [{"trees": 0}, {"height": -1}, {"window_rows": 0}])
+def test_a_parameter_that_means_nothing_is_refused(parameters: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="expected greater than 0"):
+        ours.HalfSpaceTrees(**parameters).learn_one({"amount": 1.0})
