@@ -31,6 +31,7 @@ from detector.kafka.errors import Rewind
 from detector.kafka.labels import CUTS_MAX, LabelFold
 from detector.kafka.markers import Markers
 from detector.kafka.outbox import Outbox
+from detector.kafka.pace import Pace
 from detector.kafka.patience import Patience
 from detector.kafka.reader import readable
 from detector.kafka.rebalance import Assignment
@@ -42,8 +43,6 @@ from detector.kafka.tasks import Phase, Task
 from detector.kafka.watch import Watch
 from detector.settings import Settings
 
-# Rows of one turn: enough to spread a turn's fixed cost thin, few enough to stay in the processor's cache.
-BATCH_ROWS_MAX = 4_096
 CATCH_UP_S = 0.5
 IDLE_WAIT_S = 0.1
 RESTORES_AT_ONCE = 4
@@ -92,7 +91,7 @@ class Loop:
         self._snapshot_s, self._snapshot_rows = settings.snapshots.interval_s, settings.snapshots.interval_rows
         self._rejects, self._markers = RejectWindow(settings), Markers(restorer.end_of_records)
         self._assignment = Assignment(settings.topics.transactions, self)
-        self._tally = Tally()
+        self._tally, self._pace = Tally(), Pace()
         self._behind = False
         self._commit_began_s = 0.0
         self._failed = False
@@ -150,15 +149,15 @@ class Loop:
         return known[1] if known is not None else -1
 
     def _consume(self) -> list[Message]:
-        cpu_s = time.thread_time()
+        cpu_s, rows_max = time.thread_time(), self._pace.rows
         if self._tally.first_s is not None or self._assignment.touched():
-            messages = self._consumer.consume(BATCH_ROWS_MAX, max(0.0, self._due_s() - time.monotonic()))
+            messages = self._consumer.consume(rows_max, max(0.0, self._due_s() - time.monotonic()))
         elif self._assignment.restoring():
-            messages = self._consumer.consume(BATCH_ROWS_MAX, 0.0)
+            messages = self._consumer.consume(rows_max, 0.0)
         elif messages := self._consumer.consume(1, IDLE_WAIT_S):
             self._tally.first_s = time.monotonic()
-            messages += self._consumer.consume(BATCH_ROWS_MAX - 1, max(0.0, self._due_s() - time.monotonic()))
-        self._behind = len(messages) == BATCH_ROWS_MAX
+            messages += self._consumer.consume(rows_max - 1, max(0.0, self._due_s() - time.monotonic()))
+        self._behind = len(messages) == rows_max
         self._watch.spent("consume", time.thread_time() - cpu_s)
         return messages
 
@@ -201,8 +200,9 @@ class Loop:
             return
         task, records, decoded = batch.task, batch.records, batch.decoded
         prepared, spent_s = batch.prepared()
-        began_s = time.thread_time()
+        began_s, asked_s = time.thread_time(), time.monotonic()
         decisions = self._engine.conclude(task.state, prepared)
+        self._pace.took(len(records), time.monotonic() - asked_s)
         concluded_s = time.thread_time()
         for output in self._engine.outputs(records, decoded, decisions):
             self._outbox.produce(output)
