@@ -66,11 +66,17 @@ def agreed(ledger: Ledger, partition: int, settled: Settled, record: JournalReco
             now=ledger.spec_fingerprint,
         )
     if anew := made_anew(ledger, record):
+        then = (
+            "every transaction of a topic made anew is decided, from an empty state, under alert ids that may repeat "
+            "those of the old one"
+            if ledger.topic in anew
+            else "the transactions that there are, none of which is decided again, are folded with the labels of the "
+            "new topic"
+        )
         raise HistoryLost(
             f"expected the very topic {' and '.join(anew)} of which partition {partition} was read, found another of "
             "the same name, made since: its offsets begin anew, and what the state was made of is gone. Start once "
-            "with --rebuild: every transaction of a topic made anew is decided, from an empty state, under alert ids "
-            "that may repeat those of the old one"
+            f"with --rebuild: {then}"
         )
     offset = record.inputs.get(journal.input_name(ledger.topic, partition))
     if offset is None:

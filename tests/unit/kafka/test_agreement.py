@@ -78,8 +78,15 @@ def test_at_least_once_the_journal_may_be_ahead_of_the_group() -> None:
 def test_a_topic_made_anew_is_refused_though_its_offsets_fit() -> None:
     record = msgspec.structs.replace(RECORD, topic_ids={"here/payments": "id-0"})
     assert agreement.made_anew(LEDGER, record) == ["payments"]
-    with pytest.raises(HistoryLost, match=r"topic payments .* partition 2 .*--rebuild"):
+    with pytest.raises(HistoryLost, match=r"topic payments .* partition 2 .*--rebuild: every .* is decided, from an"):
         agreement.agreed(LEDGER, 2, settled(700), record)
+
+
+def test_labels_made_anew_are_refused_with_what_becomes_of_the_transactions() -> None:
+    ledger = replace(LEDGER, labels_topic="labels", topic_ids=LEDGER.topic_ids | {"here/labels": "id-3"})
+    record = msgspec.structs.replace(RECORD, topic_ids=RECORD.topic_ids | {"here/labels": "id-2"})
+    with pytest.raises(HistoryLost, match=r"topic labels .*--rebuild: the transactions .* none .* decided again"):
+        agreement.agreed(ledger, 2, settled(700), record)
 
 
 @pytest.mark.parametrize("ids", [{}, {"there/payments": "id-0"}], ids=["none_known", "copied_from_another_cluster"])
