@@ -9,7 +9,9 @@ A row belongs to a *burst* where it exceeds the quantile, and of the last RING_R
 as should, and twice as many as lately. No scale counts such rows, neither this quantile, nor those of the members'
 scores, nor that of the risk: an attack would raise what is usual, and hide the next one. A stream that drifts exceeds
 its past ever more often, but not all at once; and what lasts is no burst, but a change. What the scales counted before
-a change and while it was learned says little of the rows after it: they then remember about as many as came since.
+a change and while it was learned says little of the rows after it: they then remember a quarter of what came since.
+Where most of the stream has changed, and for good, so does the sample that models are built from, and these calibrate
+as often as in a young stream.
 
 Row *j* sees what row *i* < *j* did to the gate, and the quantile moves at pivots only (law: cut invariance).
 """
@@ -32,9 +34,14 @@ LATELY_ROWS = 1 << 13  # over about so many rows the share that exceeds is avera
 OPEN_ROWS = 2 * RING_ROWS  # ... nor is what lasts longer than so many where the gate is open
 MEMORY_ROWS = 1 << 18  # counts halve here: the quantile's horizon is some 200,000 rows
 COUNTED_MIN = 1_000  # before so many rows the gate is open
-UNCHANGED_ROWS = 1 << 20  # since the stream last changed, where it never has: more than any scale remembers
+SINCE_CHANGE = (
+    4  # one in so many of the rows since a change is what a scale remembers: the first ones, scored by models
+)
+# that had to learn, weigh 1/16 of what they did whenever the rows since have doubled
+UNCHANGED_ROWS = SINCE_CHANGE << 20  # since the stream last changed, where it never has: no scale remembers a quarter
 
-COUNTED, THRESHOLD, PLACE, EXCEEDING, HELD, CROWDED, SINCE = range(7)  # positions in `counter`
+COUNTED, THRESHOLD, PLACE, EXCEEDING, HELD, CROWDED, SINCE, RENEWED, RESTART = range(9)  # positions in `counter`
+COUNTERS = 9
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -43,8 +50,8 @@ def new_arrays() -> Arrays:
     """The gate before the first row: `counter` int64, `counts` int64 (BINS,) of fused scores, `ring` bool, and
     `lately` float64 (1,), the share of rows that exceeded.
     """
-    counter = np.zeros(7, np.int64)
-    counter[THRESHOLD], counter[SINCE] = BINS, UNCHANGED_ROWS
+    counter = np.zeros(COUNTERS, np.int64)
+    counter[THRESHOLD], counter[SINCE], counter[RENEWED] = BINS, UNCHANGED_ROWS, UNCHANGED_ROWS
     ring, lately = np.zeros(RING_ROWS, np.bool_), np.full(1, SHARE)
     return {"counter": counter, "counts": np.zeros(BINS, np.int64), "ring": ring, "lately": lately}
 
@@ -52,35 +59,38 @@ def new_arrays() -> Arrays:
 @dataclass(frozen=True, slots=True)
 class Passed:
     """What the gate says of n rows: `taken` (n,), to be learned; `burst` (n,), to be left out of every scale;
-    `memory_rows` int64 (n,), the most rows that a scale may remember by then.
+    `memory_rows` int64 (n,), the most rows that a scale may remember by then, and `sample_rows` that the sample may.
     """
 
     taken: NDArray[np.bool_]
     burst: NDArray[np.bool_]
     memory_rows: NDArray[np.int64]
+    sample_rows: NDArray[np.int64]
 
 
 def pass_through(gate: Arrays, bins: NDArray[np.int64], late: NDArray[np.bool_]) -> Passed:
     """Of rows with fused scores in `bins` int64 (n,): taken are those that are neither late nor held back."""
     rows = len(bins)
-    passed = Passed(np.empty(rows, np.bool_), np.empty(rows, np.bool_), np.empty(rows, np.int64))
+    flags, counts = np.empty((2, rows), np.bool_), np.empty((2, rows), np.int64)
+    passed = Passed(*flags, *counts)
     arrays = (gate["counter"], gate["counts"], gate["ring"], gate["lately"])
-    gate_kernel(bins, late, *arrays, passed.taken, passed.burst, passed.memory_rows)
+    gate_kernel(bins, late, *arrays, passed.taken, passed.burst, passed.memory_rows, passed.sample_rows)
     return passed
 
 
 @inlined
 def memory_rows_kernel(counter):
-    """The most rows that a scale may remember: those since the stream last changed."""
-    return max(LATELY_ROWS, counter[SINCE])
+    """The most rows that a scale may remember: a quarter of those since the stream last changed."""
+    return max(LATELY_ROWS, counter[SINCE] // SINCE_CHANGE)
 
 
 @kernel
-def gate_kernel(bins, late, counter, counts, ring, lately, taken, burst, memory_rows):
-    """Row by row; `taken`, `burst` bool (n,), `memory_rows` int64 (n,)."""
+def gate_kernel(bins, late, counter, counts, ring, lately, taken, burst, memory_rows, sample_rows):
+    """Row by row; `taken`, `burst` bool (n,), `memory_rows`, `sample_rows` int64 (n,)."""
     for i in range(len(bins)):
         taken[i] = burst[i] = False
         memory_rows[i] = memory_rows_kernel(counter)
+        sample_rows[i] = counter[RENEWED] // SINCE_CHANGE
         if late[i]:
             continue
         exceeds = bins[i] > counter[THRESHOLD]
@@ -95,6 +105,11 @@ def gate_kernel(bins, late, counter, counts, ring, lately, taken, burst, memory_
         sudden = crowded and not lasting
         counter[SINCE] = 0 if lasting else counter[SINCE] + 1
         memory_rows[i] = memory_rows_kernel(counter)
+        if lasting and open_:
+            counter[RENEWED], counter[RESTART] = 0, 1
+        else:
+            counter[RENEWED] += 1
+        sample_rows[i] = counter[RENEWED] // SINCE_CHANGE
         taken[i] = not exceeds or open_
         burst[i] = exceeds and sudden
         counter[HELD] += not taken[i]
@@ -108,6 +123,7 @@ def gate_kernel(bins, late, counter, counts, ring, lately, taken, burst, memory_
 @kernel
 def turn_kernel(counter, counts):
     """At a pivot: the quantile anew, the lowest bin with at most SHARE of the rows above it."""
+    counter[RESTART] = 0
     total = counter[COUNTED]
     if total < COUNTED_MIN:
         return

@@ -98,6 +98,11 @@ class RollingForest(Turning):
         base = 2.0 ** (-usual / self.spec.trees)
         return credit.shared_out(given, float(self._score(arrays, leaf[:, None])[0]) - base), base
 
+    def restart(self, arrays: Arrays) -> None:
+        """Every tree is due, and the next ones as soon as in a young stream."""
+        counter = arrays["counter"]
+        counter[LEARNED] = 0
+
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
         """Replace the oldest trees: one every `rebuild_rows` learned, more while the stream is young."""
         counter, trees = arrays["counter"], self.spec.trees

@@ -100,6 +100,11 @@ class MahalanobisDistance(Turning):
         base = bounded(float(arrays["usual"][0]))
         return credit.shared_out(given, bounded(own) - base), base
 
+    def restart(self, arrays: Arrays) -> None:
+        """A calibration is due, and the next ones as soon as in a young stream."""
+        counter = arrays["counter"]
+        counter[LEARNED] = counter[CALIBRATE] = counter[REFIT] = 0
+
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
         """Where it is due, read the sample anew."""
         counter = arrays["counter"]

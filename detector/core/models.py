@@ -74,6 +74,10 @@ class Member(Protocol):
         """
         ...
 
+    def restart(self, arrays: Arrays) -> None:
+        """Most of the stream has changed, for good: what goes by its age begins anew. Called before a pivot."""
+        ...
+
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
         """Freeze what was learned.
 

@@ -260,13 +260,16 @@ def learn(
     members = list(zip(state.plan.members, state.members, strict=True))
     for (member, arrays), trace in zip(members, scored.traces, strict=True):
         member.learn(arrays, features, trace, passed.taken)
-    reservoir.learn(features, state.plan.profiled, passed.taken, spec.seed, state.sample, state.sampled)
+    sampled = state.sample, state.sampled
+    reservoir.learn(features, state.plan.profiled, passed.taken, spec.seed, *sampled, passed.sample_rows)
     due = [(member, arrays) for member, arrays in members if member.rows_to_pivot(arrays) <= 0]
     if due:
         drift.turn(state.drift, int(state.clock[budget.DAY]))
         profile.cumulate_kernel(state.histogram, state.reference)
         sample = state.sample[: min(len(state.sample), int(state.sampled[0]))]
         for member, arrays in due:
+            if state.gate["counter"][gate.RESTART]:
+                member.restart(arrays)
             member.pivot(arrays, state.reference, sample)
         if state.sampled[0] <= len(state.sample):
             score_sample(state, sample)

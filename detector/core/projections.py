@@ -133,6 +133,11 @@ class ProjectionForest(Turning):
             asinh_kernel(z.reshape(-1))
         return z
 
+    def restart(self, arrays: Arrays) -> None:
+        """A calibration is due, and the next ones as soon as in a young stream."""
+        counter = arrays["counter"]
+        counter[LEARNED] = counter[CALIBRATE] = 0
+
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
         """Take what was counted into the table; where it is due, calibrate by the sample first."""
         counter = arrays["counter"]

@@ -33,14 +33,20 @@ def learn(
     seed: int,
     sample: NDArray[np.float32],
     sampled: NDArray[np.int64],
+    memory_rows: NDArray[np.int64] | None = None,
 ) -> None:
-    """Offer the rows taken to `sample` float32 (ROWS, m); `sampled` int64 (1,): rows offered so far."""
+    """Offer the rows taken to `sample` float32 (ROWS, m); `sampled` int64 (1,): rows offered so far.
+
+    `memory_rows` int64 (n,): how many rows it may be a sample of, if less than MEMORY_ROWS.
+    """
+    if memory_rows is None:
+        memory_rows = np.full(len(taken), MEMORY_ROWS)
     numbers = draws(seed, int(sampled[0]), int(np.count_nonzero(taken)))
-    learn_kernel(features, columns, taken, numbers, sample, sampled)
+    learn_kernel(features, columns, taken, memory_rows, numbers, sample, sampled)
 
 
 @kernel
-def learn_kernel(features, columns, taken, numbers, sample, sampled):
+def learn_kernel(features, columns, taken, memory_rows, numbers, sample, sampled):
     """The same; `numbers` float64 holds a draw for each row taken."""
     size = len(sample)
     row = 0
@@ -49,7 +55,7 @@ def learn_kernel(features, columns, taken, numbers, sample, sampled):
             continue
         count = sampled[0]
         sampled[0] = count + 1
-        draw = numbers[row] * min(count + 1, max(MEMORY_ROWS, size))
+        draw = numbers[row] * min(count + 1, max(min(MEMORY_ROWS, memory_rows[i]), size))
         row += 1
         slot = count if count < size else int(draw)
         if slot >= size:

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-STATE_VERSION = 7  # one more whenever the same fields lead to another layout or another fold
+STATE_VERSION = 8  # one more whenever the same fields lead to another layout or another fold
 
 MS_PER_UNIT = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 

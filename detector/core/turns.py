@@ -34,6 +34,9 @@ class Turning:
         counter = arrays["counter"]
         return max(int(counter[LOOK] - counter[PASSED]), 0)
 
+    def restart(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Nothing that goes by the age of the stream."""
+
     def pivots(self, arrays: dict[str, NDArray[Any]]) -> int:
         """Pivots so far: the version of what scores."""
         return int(arrays["counter"][PIVOTS])

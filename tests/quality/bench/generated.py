@@ -1,4 +1,4 @@
-"""Three made-up streams, each hard in one way; the seed fixes a set (numpy freezes RandomState's stream)."""
+"""Four made-up streams, each hard in one way; the seed fixes a set (numpy freezes RandomState's stream)."""
 
 from __future__ import annotations
 
@@ -61,6 +61,23 @@ def burst_attacks(rows: int = 100_000, seed: int = 11) -> Stream:
         chosen = random.choice(columns, 3, replace=False)
         place = random.uniform(6.0, 15.0, 3)
         values[np.ix_(hit, chosen)] = place * np.exp(0.03 * random.normal(0.0, 1.0, (len(hit), 3)))
+    return values, fraud
+
+
+@cache
+def sudden_change(rows: int = 100_000, seed: int = 17) -> Stream:
+    """Heavy-tailed columns that go together; after two fifths of the stream they do so in another way, and elsewhere.
+
+    0.4 % are anomalies, any time: wider in all columns than what is usual then.
+    """
+    random = np.random.RandomState(seed)
+    columns = 12
+    normal = random.normal(0.0, 1.0, (rows, columns))
+    kinds = [normal @ random.normal(0.0, columns**-0.5, (columns, columns)) for _ in range(2)]
+    before, after = (np.sign(kind) * np.abs(kind) ** 1.5 for kind in kinds)
+    values = np.where(np.arange(rows)[:, None] < 0.4 * rows, before, after + 2.0)
+    fraud = random.random_sample(rows) < 0.004
+    values[fraud] += random.normal(0.0, 2.5, (int(fraud.sum()), columns)) * values.std(axis=0)
     return values, fraud
 
 

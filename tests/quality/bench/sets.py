@@ -66,6 +66,7 @@ SETS = (
     ),
     BenchSet("gradual drift", make=generated.gradual_drift),
     BenchSet("burst attacks", make=generated.burst_attacks),
+    BenchSet("sudden change", make=generated.sudden_change),
     BenchSet("sparse", make=generated.sparse_high_dimensional),
 )  # fmt: skip
 FURTHER = (

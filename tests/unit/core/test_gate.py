@@ -133,7 +133,7 @@ def test_what_lasts_is_no_burst() -> None:
     assert arrays["lately"][0] > 0.05
 
 
-def test_after_a_change_scales_remember_what_came_since() -> None:
+def test_after_a_change_scales_remember_a_quarter_of_what_came_since() -> None:
     rows = 2 * gate.LATELY_ROWS
     arrays = gate.new_arrays()
     arrays["counter"][gate.THRESHOLD] = 10
@@ -143,10 +143,11 @@ def test_after_a_change_scales_remember_what_came_since() -> None:
         return gate.pass_through(arrays, bins, np.zeros(len(bins), np.bool_)).memory_rows
 
     attack = np.arange(rows) < gate.RING_ROWS
-    assert memory_rows(attack).min() > gate.UNCHANGED_ROWS
+    assert memory_rows(attack).min() >= gate.UNCHANGED_ROWS // gate.SINCE_CHANGE
     assert memory_rows(np.arange(rows) < 3 * gate.RING_ROWS)[3 * gate.RING_ROWS] == gate.LATELY_ROWS
-    since = memory_rows(np.zeros(4 * gate.LATELY_ROWS, np.bool_))
-    assert since[-1] - since[0] == len(since) - 1 < gate.UNCHANGED_ROWS
+    since = memory_rows(np.zeros(8 * gate.LATELY_ROWS, np.bool_))
+    assert since[0] == gate.LATELY_ROWS
+    assert since[-1] - since[-1 - 4_000] == 4_000 // gate.SINCE_CHANGE
 
 
 def test_a_slow_rise_is_no_burst() -> None:
@@ -164,6 +165,25 @@ def test_a_spec_without_history_holds_nothing_back() -> None:
     assert state.gate["counter"][gate.HELD] == 0
 
 
+def test_where_most_of_the_stream_has_changed_models_begin_anew() -> None:
+    rows = gate.OPEN_ROWS + gate.RING_ROWS
+    arrays = gate.new_arrays()
+    arrays["counter"][gate.THRESHOLD] = 10
+
+    def passed(exceeds: np.ndarray) -> gate.Passed:
+        return gate.pass_through(arrays, np.where(exceeds, 20, 0), np.zeros(len(exceeds), np.bool_))
+
+    sampled = passed(np.arange(rows) < gate.RING_ROWS).sample_rows  # an attack
+    assert sampled.min() >= gate.UNCHANGED_ROWS // gate.SINCE_CHANGE
+    assert not arrays["counter"][gate.RESTART]
+    assert passed(np.ones(rows, np.bool_)).sample_rows[-1] == 0
+    assert arrays["counter"][gate.RESTART]
+    gate.turn_kernel(arrays["counter"], arrays["counts"])
+    assert not arrays["counter"][gate.RESTART]
+    sampled = passed(np.zeros(rows, np.bool_)).sample_rows
+    assert sampled[-1] - sampled[-1 - 1_000] == 1_000 // gate.SINCE_CHANGE
+
+
 @pytest.mark.skipif(WITHOUT_JIT, reason="a past of enough rows takes too long without the compiler")
 def test_an_attack_that_opens_the_gate_does_not_hide_the_next() -> None:
     state, first = trained(), USUAL
@@ -177,18 +197,19 @@ def test_an_attack_that_opens_the_gate_does_not_hide_the_next() -> None:
 
 
 @pytest.mark.skipif(WITHOUT_JIT, reason="as many rows as a change takes need the compiler")
-def test_cuts_in_a_change_and_after_it_change_nothing() -> None:
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_cuts_in_a_change_and_after_it_change_nothing(share: float) -> None:
     rows = 2 * gate.LATELY_ROWS
-    values = usual(rows, 7) + 25.0 * (np.random.RandomState(8).random_sample((rows, 1)) < 0.3)
+    values = usual(rows, 7) + 25.0 * (np.random.RandomState(8).random_sample((rows, 1)) < share)
     decided, states = [], []
     for cuts in ([], [1, 4_100, 8_192, 8_203, 9_999, rows - 1]):
         state, risks = trained(), []
         for start, stop in itertools.pairwise([0, *cuts, rows]):
             risks.append(step(SPEC, state, batch(values[start:stop], USUAL + start)).risk)
-        assert 0 < state.gate["counter"][gate.SINCE] < gate.LATELY_ROWS
+        assert share == 1.0 or 0 < state.gate["counter"][gate.SINCE] < gate.LATELY_ROWS
         decided.append(np.concatenate(risks))
         states.append(state)
     np.testing.assert_array_equal(*decided)
-    for name in ("standing", "places", "tails"):
+    for name in ("standing", "places", "tails", "sample"):
         np.testing.assert_array_equal(*(getattr(state, name) for state in states))
     np.testing.assert_array_equal(*(state.gate["counts"] for state in states))

@@ -195,6 +195,24 @@ def test_a_pivot_starts_a_new_version(member: Member) -> None:
     assert member.rows_to_pivot(arrays) >= 1
 
 
+def test_after_a_restart_a_pivot_reads_the_sample_as_in_a_young_stream(member: Member) -> None:
+    """What goes by the stream's age, that is: half-space trees and plug-ins follow their rows as ever."""
+    going_on, begun = trained(member, 20 * WINDOW), trained(member, 20 * WINDOW)
+    elsewhere = 3.0 * SAMPLE + 50.0
+    member.restart(begun)
+    for arrays in (going_on, begun):
+        member.pivot(arrays, cumulated(rows(20)), elsewhere)
+    values = np.full((len(elsewhere), rows(1).shape[1]), np.nan)
+    values[:, COLUMNS] = elsewhere
+    scores = np.empty((2, len(values)))
+    for arrays, own in zip((going_on, begun), scores, strict=True):
+        member.score(arrays, values, own)
+    if isinstance(member, RollingForest | ProjectionForest | MahalanobisDistance):
+        assert np.median(scores[1]) < np.median(scores[0]) - 0.05
+    else:
+        np.testing.assert_array_equal(*scores)
+
+
 def test_merging_adds_and_leaves_both_as_they_were(member: Member) -> None:
     arrays = trained(member)
     member.pivot(arrays, cumulated(rows(500)), SAMPLE)

@@ -36,6 +36,15 @@ def test_old_rows_fade_once_the_memory_is_full() -> None:
     assert abs(sample.mean() - (1.0 - np.exp(-share))) < 0.1
 
 
+def test_a_shorter_memory_forgets_sooner() -> None:
+    """As many rows as the sample is of leave one in e of what was there, however much came before."""
+    sample, sampled = np.zeros((512, 1), np.float32), np.array([10 * reservoir.MEMORY_ROWS])
+    rows = 2_048
+    offered = np.ones((rows, 1)), COLUMN, np.ones(rows, np.bool_), 1
+    reservoir.learn(*offered, sample, sampled, np.full(rows, rows))
+    assert abs(sample.mean() - (1.0 - np.exp(-1.0))) < 0.1
+
+
 def test_cuts_change_nothing_and_seeds_do() -> None:
     np.testing.assert_array_equal(filled(5_000, 64), filled(5_000, 64, cuts=17))
     assert (filled(5_000, 64) != filled(5_000, 64, seed=4)).any()
