@@ -34,11 +34,8 @@ LATELY_ROWS = 1 << 13  # over about so many rows the share that exceeds is avera
 OPEN_ROWS = 2 * RING_ROWS  # ... nor is what lasts longer than so many where the gate is open
 MEMORY_ROWS = 1 << 18  # counts halve here: the quantile's horizon is some 200,000 rows
 COUNTED_MIN = 1_000  # before so many rows the gate is open
-SINCE_CHANGE = (
-    4  # one in so many of the rows since a change is what a scale remembers: the first ones, scored by models
-)
-# that had to learn, weigh 1/16 of what they did whenever the rows since have doubled
-UNCHANGED_ROWS = SINCE_CHANGE << 20  # since the stream last changed, where it never has: no scale remembers a quarter
+SINCE_CHANGE = 4  # one in so many rows since a change is remembered: the first, scored by models that learn, soon fade
+UNCHANGED_ROWS = SINCE_CHANGE << 20  # since the stream last changed, where it never has: more than any scale remembers
 
 COUNTED, THRESHOLD, PLACE, EXCEEDING, HELD, CROWDED, SINCE, RENEWED, RESTART = range(9)  # positions in `counter`
 COUNTERS = 9

@@ -100,8 +100,7 @@ class RollingForest(Turning):
 
     def restart(self, arrays: Arrays) -> None:
         """Every tree is due, and the next ones as soon as in a young stream."""
-        counter = arrays["counter"]
-        counter[LEARNED] = 0
+        arrays["counter"][LEARNED] = 0
 
     def pivot(self, arrays: Arrays, cumulated: NDArray[np.int64], sample: NDArray[np.float32]) -> None:
         """Replace the oldest trees: one every `rebuild_rows` learned, more while the stream is young."""
