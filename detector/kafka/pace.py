@@ -15,13 +15,19 @@ GROWTH = 4  # by a quarter a turn at most: another task's rows may be the faster
 
 
 class Pace:
-    """`rows`: what may be taken now. Few at first; shrinks at once where rows took long, and grows step by step."""
+    """`rows`: what may be taken now. Few at first; shrinks where they took too long, and grows step by step."""
 
     def __init__(self) -> None:
         self.rows = BATCH_ROWS_FIRST
 
     def took(self, rows: int, seconds: float) -> None:
-        """So many rows, at least one, were decided in so long."""
+        """So many rows, at least one, were decided in so long.
+
+        A few rows that were decided in time say nothing against more: what they took is what any turn takes.
+        """
         in_time = int(TURN_S * rows / seconds) if seconds > 0.0 else BATCH_ROWS_MAX
-        grown = self.rows + self.rows // GROWTH + 1
-        self.rows = max(BATCH_ROWS_MIN, min(in_time, grown, BATCH_ROWS_MAX))
+        if seconds > TURN_S:
+            self.rows = max(BATCH_ROWS_MIN, min(in_time, self.rows))
+        else:
+            grown = self.rows + self.rows // GROWTH + 1
+            self.rows = max(self.rows, min(in_time, grown, BATCH_ROWS_MAX))

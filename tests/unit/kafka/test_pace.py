@@ -29,3 +29,11 @@ def test_it_grows_back_step_by_step() -> None:
     assert pace.rows == BATCH_ROWS_MAX
     pace.took(1, 0.0)
     assert pace.rows == BATCH_ROWS_MAX
+
+
+def test_a_few_rows_decided_in_time_hold_nothing_up() -> None:
+    """A turn of one row costs as much as one of a hundred: taken for its rows' price, the next turns would be small."""
+    pace = Pace()
+    pace.rows = BATCH_ROWS_MAX
+    pace.took(1, 0.03)
+    assert pace.rows == BATCH_ROWS_MAX
