@@ -125,7 +125,8 @@ def compared(feature: Feature, item: ReasonEvidence, text: Callable[[float], str
         if item.rarity <= RARITY_MAX and item.value <= high <= 1.125 * item.value:
             high = item.value - 1  # the range ends in the value's own bin, and of the value it is said that it is rare
             low = min(low, high)
-    usual = f"usually {text(low)}" if text(low) == text(high) else f"usually {text(low)} to {text(high)}"
+    lowest, highest = text(low), text(high)
+    usual = f"usually {lowest}" if lowest == highest else f"usually {lowest} to {highest}"
     if item.rarity > RARITY_MAX:
         unusual = "unusual by itself" if SIDE.get(feature.kind) == EITHER else "unusually high by itself"
         return f"not {unusual} ({usual})"
