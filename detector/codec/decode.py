@@ -253,9 +253,16 @@ class Decoder:
                 faults[row] = Fault(
                     RejectReason.TIME_AHEAD,
                     self._mapping.fields["event_time"],
-                    f"expected an event time at most {self._mapping.event_time_ahead_max} after the record's own "
-                    f"timestamp, {rfc3339_text(int(record_time_ms[row]))}; found {rfc3339_text(int(time_ms[row]))}",
+                    told_ahead(self._mapping, int(record_time_ms[row]), int(time_ms[row])),
                 )
+
+
+def told_ahead(mapping: Mapping, record_time_ms: int, event_time_ms: int) -> str:
+    """What is wrong with an event time too far after its record's own timestamp, of a transaction or of a label."""
+    return (
+        f"expected an event time at most {mapping.event_time_ahead_max} after the record's own timestamp, "
+        f"{rfc3339_text(record_time_ms)}; found {rfc3339_text(event_time_ms)}"
+    )
 
 
 def _new_batch(n: int, keys: int, numeric: int) -> TransactionBatch:

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from detector.codec import screen
-from detector.codec.decode import Reject
+from detector.codec.decode import Reject, told_ahead
 from detector.codec.hashing import hash_columns
 from detector.core.labels import LabelBatch
 from schemas.base import EVENT_TIME_MAX_MS, EVENT_TIME_MIN_MS, ID_CHARACTERS_MAX, PAYLOAD_BYTES_MAX
 from schemas.dead_letter import RejectReason
 from schemas.label import Label
 from schemas.mapping import Mapping
-from schemas.times import rfc3339_text
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARACTERS_MAX)]
 _Time = Annotated[int, msgspec.Meta(ge=EVENT_TIME_MIN_MS, lt=EVENT_TIME_MAX_MS)]
@@ -67,7 +66,7 @@ class LabelDecoder:
     """Decodes payloads of the labels topic. Holds no state of a stream, so one serves all partitions."""
 
     def __init__(self, mapping: Mapping) -> None:
-        self._ahead_max, self._ahead_max_ms = mapping.event_time_ahead_max, mapping.time_ahead_max_ms
+        self._mapping = mapping
         self._decode = msgspec.json.Decoder(_Label).decode
         screen.suspects([b"{}"], PAYLOAD_BYTES_MAX)
         hash_columns([("warm",)])
@@ -79,6 +78,7 @@ class LabelDecoder:
         Never raises on input.
         """
         assert len(record_time_ms) == len(payloads), "a timestamp a payload"
+        ahead_max_ms = self._mapping.time_ahead_max_ms
         present = [(record, payload) for record, payload in enumerate(payloads) if payload is not None]
         refused = (
             set(screen.suspects([payload for _, payload in present], PAYLOAD_BYTES_MAX).tolist()) if present else {}
@@ -98,8 +98,9 @@ class LabelDecoder:
                 rejects.append(_explained(record, payload, error))
                 continue
             written_ms = int(record_time_ms[record])
-            if self._ahead_max_ms and 0 < written_ms < label.event_time - self._ahead_max_ms:
-                rejects.append(self._ahead(record, label.event_time, written_ms))
+            if ahead_max_ms and 0 < written_ms < label.event_time - ahead_max_ms:
+                told = told_ahead(self._mapping, written_ms, label.event_time)
+                rejects.append(Reject(record, RejectReason.TIME_AHEAD, "event_time", told))
                 continue
             ids.append(label.transaction_id)
             times.append(label.event_time)
@@ -109,13 +110,6 @@ class LabelDecoder:
             LabelBatch(identity, np.array(truths, np.bool_), np.array(times, np.int64)),
             rejects,
         )
-
-    def _ahead(self, record: int, event_time_ms: int, written_ms: int) -> Reject:
-        told = (
-            f"expected an event time at most {self._ahead_max} after the record's own timestamp, "
-            f"{rfc3339_text(written_ms)}; found {rfc3339_text(event_time_ms)}"
-        )
-        return Reject(record, RejectReason.TIME_AHEAD, "event_time", told)
 
 
 def _explained(record: int, payload: bytes, error: msgspec.DecodeError) -> Reject:
